@@ -1,0 +1,86 @@
+# Everything a developer does. Each target sets itself up from nothing; all it writes stays in this checkout.
+
+# A Python that Airflow runs on: python3 if it is one, else the newest one found. Or say so: make PYTHON=python3.12
+PYTHON ?= $(firstword $(foreach candidate,python3 python3.13 python3.12 python3.11,\
+	$(if $(shell $(candidate) -c '$(python_fits)' 2>/dev/null && echo yes),$(candidate))))
+python_fits := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
+UV_VERSION := 0.13.9
+
+venv := .venv
+bin := $(venv)/bin
+stamp := $(venv)/.installed
+oldest := .cache/oldest
+cache := $(CURDIR)/.cache
+
+TESTS ?= tests/unit tests/integration tests/system
+ARGS ?=
+
+# Without bytecode, each start of Airflow takes three times as long.
+unexport PYTHONDONTWRITEBYTECODE
+# Nobody's own Airflow may be touched, nor its settings leak into ours.
+$(foreach name,$(filter AIRFLOW%,$(.VARIABLES)),$(eval unexport $(name)))
+# Downloads and temporary files stay inside the checkout.
+export UV_CACHE_DIR ?= $(cache)/uv
+export TMPDIR := $(cache)/tmp
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-oldest lint fix clean
+
+help: ## list the targets
+	@echo 'make TARGET, where TARGET is one of'
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 15
+
+demo: $(stamp) ## make a video in a real Airflow [PROMPT="…" ASPECT_RATIO=9:16 LOOP=1; LUMA_SUBSCRIPTION_KEY for the real gateway]
+	@$(bin)/python -m dev.demo \
+	    $(call given,PROMPT,--prompt "$$PROMPT") \
+	    $(call given,ASPECT_RATIO,--aspect-ratio "$$ASPECT_RATIO") \
+	    $(if $(filter-out 0 no false,$(LOOP)),$(call given,LOOP,--loop))
+
+# Taken from the command line only: a shell may well export a PROMPT of its own.
+given = $(if $(and $(filter command,$(firstword $(origin $(1)))),$($(1))),$(2))
+
+test: $(stamp) ## run all tests: unit, integration, system [ARGS="-k name"] [TESTS=tests/unit]
+	@mkdir -p $(TMPDIR)
+	$(bin)/python -m pytest $(TESTS) $(ARGS)
+
+test-oldest: $(oldest)/.installed ## run the unit and integration tests on the oldest Airflow that is supported, 2.11
+	@mkdir -p $(TMPDIR)
+	$(oldest)/bin/python -m pytest tests/unit tests/integration $(ARGS)
+
+lint: $(stamp) ## check style and types
+	$(bin)/ruff check .
+	$(bin)/ruff format --check .
+	$(bin)/mypy airflow_provider_luma
+
+fix: $(stamp) ## mend what can be mended of the style
+	$(bin)/ruff check --fix .
+	$(bin)/ruff format .
+
+clean: ## remove everything that was made here, but for the videos
+	rm -rf $(venv) .cache .pytest_cache .ruff_cache .mypy_cache dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# $(call install,constraints,python): installs the project in editable form; $(bin)/uv must be there.
+# uv does not read pip's settings; who has told pip of a mirror means uv as well.
+define install
+	@mirror="$$($(bin)/python -m pip config get global.index-url 2>/dev/null || true)"; \
+	    mirror="$${PIP_INDEX_URL:-$$mirror}"; \
+	    if test -z "$$UV_DEFAULT_INDEX$$UV_INDEX_URL" && test -n "$$mirror"; then export UV_DEFAULT_INDEX="$$mirror"; fi; \
+	    echo "installing what $(1) pins"; \
+	    $(bin)/uv pip install --quiet --python $(2) --compile-bytecode -c $(1) -e '.[dev]'
+endef
+
+$(stamp): pyproject.toml constraints.txt
+	@mkdir -p $(TMPDIR)
+	@test -n "$(PYTHON)" || { echo 'No Python from 3.11 to 3.13 was found. Name one: make PYTHON=/path/to/python3.12' >&2; exit 1; }
+	@$(PYTHON) -c '$(python_fits)' || { echo '$(PYTHON) is not a Python from 3.11 to 3.13; name another: make PYTHON=python3.12' >&2; exit 1; }
+	@test -x $(bin)/pip || $(PYTHON) -m venv $(venv) || { \
+	    rm -rf $(venv); echo 'The virtual environment could not be made. On Debian: apt-get install python3-venv' >&2; exit 1; }
+	$(bin)/python -m pip install --quiet --no-cache-dir uv==$(UV_VERSION)
+	$(call install,constraints.txt,$(bin)/python)
+	@touch $@
+
+$(oldest)/.installed: $(stamp) constraints-oldest.txt
+	@$(bin)/uv venv --quiet --clear --python $(bin)/python $(oldest)
+	$(call install,constraints-oldest.txt,$(oldest)/bin/python)
+	@touch $@

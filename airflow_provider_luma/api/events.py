@@ -1,0 +1,123 @@
+"""
+The one event with which a wait ends, whichever way it was waited: made here, and read here again.
+
+A trigger's event is stored as JSON and may have been written by another release of this provider, so reading
+it back is a check against an allow-list: what is not known is an error, never a success.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+from airflow_provider_luma.api.models import is_web_address
+from airflow_provider_luma.api.polling import Done, GaveUp, GenerationSummary, Wait
+from airflow_provider_luma.api.text import one_line
+from airflow_provider_luma.exceptions import (
+    LumaCompletedWithoutVideo,
+    LumaError,
+    LumaGenerationFailed,
+    LumaProtocolError,
+    LumaWaitTimeout,
+)
+
+EVENT_VERSION = 1
+
+_MONEY = "The generation is paid for and may be running or complete."
+_NEXT = "Clear this task to resume the wait for free; do not submit again."
+
+
+class EventError(TypedDict):
+    """Why a wait ended without a video: the error's kind and its whole message."""
+
+    kind: str
+    message: str
+
+
+class LumaEvent(TypedDict):
+    """How a wait ended. ``outcome`` is ``completed``, ``failed``, ``timeout`` or ``error``."""
+
+    v: int
+    outcome: str
+    request_id: str
+    generation: GenerationSummary | None
+    error: EventError | None
+
+
+def event_of(wait: Wait, ended: Done | GaveUp, now: float) -> LumaEvent:
+    """Return the event for the end of ``wait``."""
+    if isinstance(ended, Done):
+        return {
+            "v": EVENT_VERSION,
+            "outcome": "completed",
+            "request_id": wait.request_id,
+            "generation": wait.summary(ended.generation, now),
+            "error": None,
+        }
+    outcome = "error"
+    if isinstance(ended.error, (LumaGenerationFailed, LumaCompletedWithoutVideo)):
+        outcome = "failed"
+    elif isinstance(ended.error, LumaWaitTimeout):
+        outcome = "timeout"
+    return {
+        "v": EVENT_VERSION,
+        "outcome": outcome,
+        "request_id": wait.request_id,
+        "generation": wait.summary(ended.generation, now) if ended.generation else None,
+        "error": {"kind": ended.error.kind, "message": str(ended.error)},
+    }
+
+
+def failure_event(request_id: str, error: LumaError) -> LumaEvent:
+    """Return the event of a wait that ended on something other than a look, such as a missing connection."""
+    return {
+        "v": EVENT_VERSION,
+        "outcome": "error",
+        "request_id": request_id,
+        "generation": None,
+        "error": {"kind": error.kind, "message": str(error)},
+    }
+
+
+def generation_of(event: Any, request_id: str) -> GenerationSummary:
+    """
+    Return the completed generation that ``event`` reports.
+
+    :raises LumaError: the error that the event reports, or :class:`LumaProtocolError` when it is not an event
+        of ours about ``request_id``. The wait can be resumed for free.
+    """
+    if not isinstance(event, dict) or event.get("v") != EVENT_VERSION:
+        raise _strange(event, request_id, "it is of no version that this release knows")
+    if event.get("request_id") != request_id:
+        raise _strange(event, request_id, "it is about another request")
+    outcome = event.get("outcome")
+    if outcome == "completed":
+        generation = event.get("generation")
+        if not isinstance(generation, dict) or not is_web_address(generation.get("video_url")):
+            raise _strange(event, request_id, "it says completed without an address of a video")
+        return {
+            "request_id": request_id,
+            "status": str(generation.get("status")),
+            "raw_status": str(generation.get("raw_status")),
+            "video_url": generation["video_url"],
+            "seconds_waited": float(_number(generation.get("seconds_waited"))),
+            "looks": int(_number(generation.get("looks"))),
+        }
+    error = event.get("error")
+    if outcome in ("failed", "timeout", "error") and isinstance(error, dict):
+        raise LumaError.of_kind(str(error.get("kind")), str(error.get("message")), request_id=request_id)
+    raise _strange(event, request_id, "its outcome is not known")
+
+
+def _number(value: Any) -> float:
+    """Return a count of a stored event; one that is none must not hide a video that is there."""
+    usable = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e12
+    return value if usable else 0
+
+
+def _strange(event: Any, request_id: str, why: str) -> LumaProtocolError:
+    return LumaProtocolError(
+        f"The wait ended with an event that cannot be used, {why}: {one_line(repr(event))}.",
+        request_id=request_id,
+        money=_MONEY,
+        next_step=_NEXT,
+    )

@@ -1,0 +1,417 @@
+"""
+The Appy Pie gateway: a request becomes an HTTP request, an HTTP answer becomes an id, a generation or a
+fault.
+
+Pure functions. An answer may hold anything: every reading here ends in a value of ours, never in an exception
+of a parser. What a fault means (whether the call may be sent again, which error it ends in) is decided in
+:mod:`airflow_provider_luma.api.retry`.
+
+Sources: the vendor's page "Luma Dream Machine (T2V) API Docs" for paths, headers, bodies and the documented
+errors; its second page for image to video; public clients of the same vendor for the status words; Azure API
+Management's documented bodies for the refusals of the management layer.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_luma.api.models import (
+    Generation,
+    GenerationRequest,
+    GenerationStatus,
+    is_web_address,
+    usable_request_id,
+)
+from airflow_provider_luma.api.text import one_line
+from airflow_provider_luma.exceptions import LumaInvalidRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping
+
+#: The vendor's base address, used when the connection names no host.
+DEFAULT_HOST = "https://gateway.appypie.com"
+
+#: The header that carries the subscription key (Azure API Management's).
+KEY_HEADER = "Ocp-Apim-Subscription-Key"
+
+#: Headers of every call besides the key. Compression is not asked for: answers are a hundred bytes long,
+#: and a small compressed answer that grows without end when it is read is not worth the risk.
+HEADERS: Mapping[str, str] = {
+    "Content-Type": "application/json",
+    "Cache-Control": "no-cache",
+    "Accept": "application/json",
+    "Accept-Encoding": "identity",
+}
+
+#: Bytes of an answer that are read at most. The documented answers are under 500 bytes.
+MAX_ANSWER_BYTES = 1024 * 1024
+
+TEXT_TO_VIDEO_PATH = "/lumalabs-ai/v1/generate"
+STATUS_PATH = "/lumalabs-ai-polling/v1/getStatus"
+
+#: The vendor's page contradicts itself: its table names ``requestId``, its prose and all its samples send
+#: ``task_id``. Other clients of the vendor send ``task_id``, so that goes first.
+STATUS_ID_FIELDS = ("task_id", "requestId")
+
+_PENDING_WORDS = frozenset(
+    [
+        "queued",
+        "dreaming",
+        "processing",
+        "pending",
+        "submitted",
+        "starting",
+        "running",
+        "in_progress",
+        "preparing",
+    ]
+)
+_COMPLETED_WORDS = frozenset(["completed", "succeeded", "succeed", "success", "done", "ready"])
+_FAILED_WORDS = frozenset(["failed", "error", "cancelled", "canceled", "expired", "rejected"])
+_MODERATION = re.compile(r"moderat|blacklist|inappropriate", re.IGNORECASE)
+_NO_CREDIT = re.compile(
+    r"(insufficient|not enough|out of)[\W_]+([^\W_]+[\W_]+)?(balance|credit|fund)", re.IGNORECASE
+)
+_TRY_AGAIN_IN = re.compile(r"try again in (\d{1,9}) seconds", re.IGNORECASE)
+
+
+class Call(StrEnum):
+    """The two kinds of call. One costs money and has no idempotency key, the other is free."""
+
+    GENERATE = "generate"
+    STATUS = "getStatus"
+
+
+class Fault(StrEnum):
+    """What one exchange came to when it did not come to an answer that can be used."""
+
+    #: No connection came about: DNS, refused, connect timeout, TLS, a proxy that refuses. Nothing was sent.
+    NOT_DELIVERED = "not_delivered"
+    #: Connected, then no whole answer: read timeout, reset, closed.
+    LOST = "lost"
+    #: 2xx with a body that does not say what was asked.
+    UNUSABLE = "unusable"
+    #: 400, 413, 422.
+    INPUT = "input"
+    #: 401.
+    KEY = "key"
+    #: 402, or 403 that says so.
+    CREDIT = "credit"
+    #: 403 with an HTML page.
+    FIREWALL = "firewall"
+    #: 403 with Retry-After: a quota of API Management.
+    QUOTA = "quota"
+    #: any other 403.
+    ACCESS = "access"
+    #: 404.
+    ADDRESS = "address"
+    #: 408, 409.
+    CONFLICT = "conflict"
+    #: 429.
+    RATE = "rate"
+    #: 503, which a switch of the connection may declare safe.
+    UNAVAILABLE = "unavailable"
+    #: 500, 502, 504.
+    SERVER = "server"
+    #: 301, 302, 303, 307, 308.
+    REDIRECT = "redirect"
+    #: any other 4xx.
+    OTHER_REFUSAL = "other_refusal"
+    #: any other 1xx, 3xx, 5xx.
+    OTHER = "other"
+
+
+@dataclass(frozen=True)
+class HttpCall:
+    """One POST to send: the path below the connection's host, and the JSON body."""
+
+    call: Call
+    path: str
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Answer:
+    """
+    One HTTP answer, read within bounds.
+
+    :param status: the HTTP status.
+    :param headers: header names in lower case.
+    :param body: at most :data:`MAX_ANSWER_BYTES`, decoded.
+    :param cut: whether there was more than that, or the encoding could not be read.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    cut: bool = False
+
+
+@dataclass(frozen=True)
+class Miss:
+    """
+    One exchange that came to nothing usable.
+
+    :param fault: what it was.
+    :param detail: one bounded line for a person.
+    :param http_status: the answer's status, if there was an answer.
+    :param retry_after: the answer's ``Retry-After`` as it stands, still text: a date needs a clock to be
+        read.
+    :param date: the answer's ``Date``, by the gateway's own clock.
+    """
+
+    fault: Fault
+    detail: str
+    http_status: int | None = None
+    retry_after: str | None = None
+    date: str | None = None
+
+
+def submit_call(request: GenerationRequest) -> HttpCall:
+    """
+    Return the call that generates ``request``. Every delivery of it is paid for.
+
+    :raises LumaInvalidRequest: for image to video, which this release does not send yet.
+    """
+    if request.image_url is not None:
+        raise LumaInvalidRequest("image_url is not supported yet: this release sends text to video only.")
+    fields = {"prompt": request.prompt, "aspect_ratio": request.aspect_ratio, "loop": request.loop}
+    return HttpCall(Call.GENERATE, TEXT_TO_VIDEO_PATH, _json_body(fields))
+
+
+def status_call(request_id: str, field: str) -> HttpCall:
+    """Return the call that asks about a generation, with its id in ``field``. It is free."""
+    return HttpCall(Call.STATUS, STATUS_PATH, _json_body({field: request_id}))
+
+
+def look(
+    request_id: str, status_id_field: str
+) -> Generator[HttpCall, Answer | Miss, tuple[Generation | Miss, str]]:
+    """
+    Ask once about a generation: yields the calls to make, returns what they came to and the id field to use
+    next.
+
+    With ``status_id_field="auto"`` an answer that may mean "I do not know this field" (400, 404,
+    ``NOT_FOUND``) is followed by one call with the other field. The field is settled, and returned instead
+    of ``auto``, once it has brought a status other than ``NOT_FOUND``. Both shells drive this generator.
+    """
+    auto = status_id_field == "auto"
+    fields = STATUS_ID_FIELDS if auto else (status_id_field,)
+    found: list[Generation | Miss] = []
+    for field in fields:
+        seen = read_status((yield status_call(request_id, field)), request_id)
+        if isinstance(seen, Generation) and seen.status is not GenerationStatus.NOT_FOUND:
+            # Only a status settles the field: an error without one may be about the field itself.
+            return seen, field if seen.raw_status or seen.video_url else status_id_field
+        if isinstance(seen, Miss) and seen.http_status not in (400, 404):
+            return seen, status_id_field
+        found.append(seen)
+    # Both fields were turned down. "Not found" is the kinder word of the two: a new generation takes a moment
+    # to appear, while a refused body is final.
+    return min(found, key=_severity), status_id_field
+
+
+def read_submit(answer: Answer | Miss) -> str | Miss:
+    """Return the request id of an accepted submit, or the fault."""
+    if isinstance(answer, Miss):
+        return answer
+    if not 200 <= answer.status < 300:
+        return _refusal(answer)
+    body = _json_object(answer)
+    if body is None:
+        return _miss(Fault.UNUSABLE, answer, f"answered HTTP {answer.status} without a JSON object")
+    # The page's answer says requestId; its prose calls the same thing "the task_id of the initial response".
+    for field in ("requestId", "task_id"):
+        request_id = usable_request_id(body.get(field))
+        if request_id is not None:
+            return request_id
+    return _miss(Fault.UNUSABLE, answer, f"answered HTTP {answer.status} without a usable requestId")
+
+
+def read_status(answer: Answer | Miss, request_id: str) -> Generation | Miss:
+    """Return what an answer to getStatus says of the generation, or the fault."""
+    if isinstance(answer, Miss):
+        return answer
+    body = _json_object(answer)
+    word = _word(body)
+    if 200 <= answer.status < 300:
+        if body is None:
+            return _miss(Fault.UNUSABLE, answer, f"answered HTTP {answer.status} without a JSON object")
+    elif not (answer.status == 404 and body is not None and _class_of(word) is GenerationStatus.NOT_FOUND):
+        return _refusal(answer)
+    if _names_another(body, request_id):
+        return _miss(Fault.UNUSABLE, answer, "answered about another request id than the one asked about")
+    url = body.get("video_url")
+    video_url = url.strip() if isinstance(url, str) and is_web_address(url.strip()) else None
+    status = _class_of(word)
+    if not word and isinstance(body.get("status") or "", str):
+        if video_url is not None:
+            status = GenerationStatus.COMPLETED
+        elif not body.get("error"):
+            # {"msg": "Image Getting Created"} and its like: accepted, nothing to say yet.
+            status = GenerationStatus.PENDING if body.get("msg") else GenerationStatus.UNKNOWN
+    failed = status is GenerationStatus.FAILED
+    reason = None if status in (GenerationStatus.PENDING, GenerationStatus.COMPLETED) else _reason(body)
+    return Generation(
+        request_id=request_id,
+        status=status,
+        raw_status=word,
+        video_url=video_url,
+        reason=reason,
+        moderated=failed and any(_MODERATION.search(text) for text in _explanations(body)),
+    )
+
+
+def decoded(raw: bytes, content_encoding: str | None) -> tuple[bytes, bool]:
+    """
+    Return at most :data:`MAX_ANSWER_BYTES` of the decoded body, and whether it is not the whole.
+
+    Compression was not asked for; a server that compresses all the same is read within the same bound.
+    """
+    encoding = (content_encoding or "").strip().lower()
+    if encoding in ("", "identity"):
+        return raw[:MAX_ANSWER_BYTES], len(raw) > MAX_ANSWER_BYTES
+    if encoding not in ("gzip", "x-gzip", "deflate"):
+        return b"", True
+    try:
+        reader = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
+        body = reader.decompress(raw, MAX_ANSWER_BYTES)
+    except zlib.error:
+        return b"", True
+    return body, not reader.eof
+
+
+def _json_body(fields: dict[str, Any]) -> bytes:
+    return json.dumps(fields, ensure_ascii=False).encode()
+
+
+def _json_object(answer: Answer) -> dict[str, Any] | None:
+    """Return the body as a JSON object, or ``None``: cut, not JSON, not an object, nested without end."""
+    if answer.cut:
+        return None
+    try:
+        body = json.loads(answer.body)
+    except (ValueError, RecursionError):
+        return None
+    return body if isinstance(body, dict) else None
+
+
+def _names_another(body: dict[str, Any], request_id: str) -> bool:
+    named = (usable_request_id(body.get(field)) for field in (*STATUS_ID_FIELDS, "request_id"))
+    return any(found is not None and found != request_id for found in named)
+
+
+def _word(body: dict[str, Any] | None) -> str:
+    """Return the gateway's status word, stripped and bounded; empty if there is none."""
+    status = (body or {}).get("status")
+    return one_line(status, 60) if isinstance(status, str) else ""
+
+
+def _class_of(word: str) -> GenerationStatus:
+    folded = word.casefold()
+    if folded in _COMPLETED_WORDS:
+        return GenerationStatus.COMPLETED
+    if folded in _PENDING_WORDS:
+        return GenerationStatus.PENDING
+    if folded in _FAILED_WORDS:
+        return GenerationStatus.FAILED
+    if folded == "not_found":
+        return GenerationStatus.NOT_FOUND
+    return GenerationStatus.UNKNOWN
+
+
+def _explanations(body: dict[str, Any]) -> list[str]:
+    """Return what the gateway explains: the documented ``error`` first, then siblings' names for it."""
+    found = []
+    for field in ("error", "failure_reason", "reason", "message", "msg"):
+        value = body.get(field)
+        if isinstance(value, (dict, list)) and value:
+            value = json.dumps(value)
+        if isinstance(value, str) and value.strip():
+            found.append(value)
+    return found
+
+
+def _reason(body: dict[str, Any]) -> str | None:
+    """Return the gateway's explanation in one bounded line."""
+    return next((one_line(text) for text in _explanations(body)), None)
+
+
+def _severity(seen: Generation | Miss) -> int:
+    if isinstance(seen, Generation):
+        return 0
+    return 1 if seen.http_status == 404 else 2
+
+
+def _refusal(answer: Answer) -> Miss:
+    """Return the fault of an answer that is not 2xx: the rows of the gateway's error table."""
+    status = answer.status
+    fault = {
+        400: Fault.INPUT,
+        413: Fault.INPUT,
+        422: Fault.INPUT,
+        401: Fault.KEY,
+        402: Fault.CREDIT,
+        404: Fault.ADDRESS,
+        407: Fault.NOT_DELIVERED,
+        408: Fault.CONFLICT,
+        409: Fault.CONFLICT,
+        429: Fault.RATE,
+        500: Fault.SERVER,
+        502: Fault.SERVER,
+        503: Fault.UNAVAILABLE,
+        504: Fault.SERVER,
+        301: Fault.REDIRECT,
+        302: Fault.REDIRECT,
+        303: Fault.REDIRECT,
+        307: Fault.REDIRECT,
+        308: Fault.REDIRECT,
+    }.get(status)
+    if status == 403:
+        fault = _which_403(answer)
+    if fault is None:
+        fault = Fault.OTHER_REFUSAL if 400 <= status < 500 else Fault.OTHER
+    return _miss(fault, answer, f"answered HTTP {status}")
+
+
+def _which_403(answer: Answer) -> Fault:
+    if _is_html(answer):
+        return Fault.FIREWALL
+    if _NO_CREDIT.search(_text(answer)):
+        return Fault.CREDIT
+    if "retry-after" in answer.headers:
+        return Fault.QUOTA
+    return Fault.ACCESS
+
+
+def _is_html(answer: Answer) -> bool:
+    start = answer.body[:512].lstrip().lower()
+    return "html" in answer.headers.get("content-type", "").lower() or start.startswith(
+        (b"<!doctype", b"<html")
+    )
+
+
+def _text(answer: Answer) -> str:
+    return answer.body[:4096].decode("utf-8", "replace")
+
+
+def _miss(fault: Fault, answer: Answer, what: str) -> Miss:
+    body = _json_object(answer)
+    said = _reason(body) if body else None
+    if said is None and not _is_html(answer):
+        said = one_line(_text(answer)) or None
+    retry_after = answer.headers.get("retry-after")
+    if retry_after is None and (asked := _TRY_AGAIN_IN.search(said or "")):
+        retry_after = asked[1]
+    return Miss(
+        fault=fault,
+        detail=f"{what}: {said}" if said else what,
+        http_status=answer.status,
+        retry_after=retry_after,
+        date=answer.headers.get("date"),
+    )

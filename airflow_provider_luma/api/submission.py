@@ -1,0 +1,152 @@
+"""
+What a task does with the record of an earlier submit: the decision that keeps a video from being paid for
+twice.
+
+One record per task instance, as JSON: ``{"v", "phase", "fingerprint", "request_id", "max_tries"}``. Its
+phases:
+
+* ``intent``: written as the last act before the POST. Alone, it says that a POST may have been sent.
+* ``submitted``: the gateway accepted, the id is known.
+* ``done``: the task has handed the id on, or the gateway said that the generation failed.
+
+A *retry* (by Airflow, of the same request) is told from a *clear* (by a person) by the task instance's
+``max_tries``, which a clear changes and a retry does not; it is the one discriminator that was measured to
+err on the safe side. The decision is pure; reading and writing the record is the operator's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from airflow_provider_luma.api.models import usable_request_id
+from airflow_provider_luma.api.text import one_line
+
+RECORD_VERSION = 1
+
+
+class Phase(StrEnum):
+    """How far a submit has come."""
+
+    INTENT = "intent"
+    SUBMITTED = "submitted"
+    DONE = "done"
+
+
+@dataclass(frozen=True)
+class SubmitRecord:
+    """
+    The record of one submit.
+
+    :param phase: how far it has come.
+    :param fingerprint: of the request and the connection id; ``None`` in a record that a person entered.
+    :param request_id: set from ``submitted`` on.
+    :param max_tries: the task instance's when the intent was written; ``None`` in a record that a person
+        entered.
+    """
+
+    phase: Phase
+    fingerprint: str | None
+    request_id: str | None
+    max_tries: int | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as the store keeps it."""
+        return {
+            "v": RECORD_VERSION,
+            "phase": self.phase.value,
+            "fingerprint": self.fingerprint,
+            "request_id": self.request_id,
+            "max_tries": self.max_tries,
+        }
+
+
+@dataclass(frozen=True)
+class Submit:
+    """Send the request. ``note`` says why, where that is not the plain case."""
+
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class Reattach:
+    """Send nothing: the request was accepted as ``request_id``."""
+
+    request_id: str
+
+
+@dataclass(frozen=True)
+class LookFirst:
+    """Ask about ``request_id`` and send only if it failed: a person cleared a task that was not done."""
+
+    request_id: str
+
+
+@dataclass(frozen=True)
+class OutcomeUnknown:
+    """Send nothing: an earlier try may have sent the request, and nobody knows what became of it."""
+
+    why: str
+
+
+Decision = Submit | Reattach | LookFirst | OutcomeUnknown
+
+
+def decide(stored: Any, *, fingerprint: str, max_tries: int) -> Decision:
+    """
+    Return what a try does, given what is stored.
+
+    :param stored: the record as the store gave it, ``None`` if there is none. A person may have entered it: a
+        bare id, or an object with a ``request_id``, re-attaches.
+    :param fingerprint: of this try's request and connection id.
+    :param max_tries: this try's task instance's.
+    """
+    if stored is None:
+        return Submit()
+    record = _read(stored)
+    if record is None:
+        return OutcomeUnknown(f"the stored record cannot be read: {one_line(repr(stored), 120)}")
+    if record.fingerprint is not None and record.fingerprint != fingerprint:
+        earlier = f" (as {record.request_id})" if record.request_id else ""
+        return Submit(
+            f"an earlier try submitted another request{earlier}: the prompt, another argument or the "
+            "connection has changed since. This is a new generation, and a new charge."
+        )
+    cleared = record.max_tries is not None and record.max_tries != max_tries
+    if record.request_id is None:
+        return OutcomeUnknown("an earlier try was about to send the request and left no word of its outcome")
+    if not cleared:
+        return Reattach(record.request_id)
+    if record.phase is Phase.DONE:
+        return Submit(
+            f"this task was cleared after it had delivered {record.request_id}. This is a new "
+            "generation, and a new charge."
+        )
+    return LookFirst(record.request_id)
+
+
+def _read(stored: Any) -> SubmitRecord | None:
+    """Return the stored record, or ``None`` if it is none that this release understands."""
+    if isinstance(stored, str):
+        stored = {"request_id": stored}
+    if not isinstance(stored, dict) or stored.get("v", RECORD_VERSION) != RECORD_VERSION:
+        return None
+    entered = stored.get("request_id")
+    request_id = usable_request_id(entered)
+    if entered is not None and request_id is None:
+        return None
+    try:
+        phase = Phase(stored.get("phase", Phase.SUBMITTED.value if request_id else Phase.INTENT.value))
+    except ValueError:
+        return None
+    fingerprint = stored.get("fingerprint")
+    max_tries = stored.get("max_tries")
+    if not isinstance(fingerprint, (str, type(None))) or not isinstance(max_tries, (int, type(None))):
+        return None
+    if phase is Phase.INTENT:
+        # A person who adds an id to an intent means: this is what became of it.
+        phase = Phase.SUBMITTED if request_id else Phase.INTENT
+    elif request_id is None:
+        return None
+    return SubmitRecord(phase, fingerprint, request_id, max_tries)

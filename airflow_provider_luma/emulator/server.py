@@ -1,0 +1,817 @@
+"""
+The emulator itself: a gateway on loopback that answers as the vendor's page says.
+
+:class:`Emulator` runs an aiohttp server in a thread of its own, with an event loop of its own. It keeps a
+record of every request, creates generations that complete after a time, serves their videos, and misbehaves
+when told to (:mod:`airflow_provider_luma.emulator.faults`). All of its methods may be called from any thread.
+
+No request costs work that grows with the number of generations or of requests. It never binds anything but a
+loopback address.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import ipaddress
+import json
+import logging
+import re
+import socket
+import ssl
+import threading
+import time
+import uuid
+from collections import Counter, deque
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from aiohttp import hdrs, web
+
+from airflow_provider_luma.emulator import control
+from airflow_provider_luma.emulator.faults import NOT_FOUND, Call, Rule, documented_error, load
+from airflow_provider_luma.emulator.models import (
+    GENERATE,
+    GENERATE_FROM_IMAGE,
+    GET_STATUS,
+    TARGETS,
+    UNKNOWN,
+    VIDEO,
+    Answer,
+    EmulatedGeneration,
+    Plan,
+    RecordedRequest,
+)
+from airflow_provider_luma.emulator.video import Scene, Video, VideoStore, VideosUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from types import TracebackType
+    from typing import Self
+
+log = logging.getLogger("airflow_provider_luma.emulator")
+
+KEY_HEADER = "Ocp-Apim-Subscription-Key"
+STATUS_ID_FIELDS = ("both", "task_id", "requestId")
+_TARGET_BY_PATH = {
+    "/lumalabs-ai/v1/generate": GENERATE,
+    "/lumalabs-ai/v1/generateRequestFromImage": GENERATE_FROM_IMAGE,
+    "/lumalabs-ai-polling/v1/getStatus": GET_STATUS,
+}
+_VIDEO_PATH = re.compile(r"/videos/(.+)\.mp4", re.DOTALL)
+_ASPECT_RATIO = re.compile(r"\d{1,5}(\.\d{1,3})?:\d{1,5}(\.\d{1,3})?")
+
+
+class Emulator:
+    """
+    A Luma gateway for tests and demos, on a loopback address.
+
+    Use it as a context manager, or with :meth:`start` and :meth:`stop`. After ``stop()`` the record stays,
+    and ``start()`` opens the same port again.
+
+    :param key: the subscription key that callers must send.
+    :param seconds: how long a generation takes, unless :meth:`next` or :meth:`set` say otherwise.
+    :param host: a loopback address.
+    :param port: 0 picks a free one.
+    :param status_id_field: the field in which getStatus takes the id: ``both``, ``task_id`` or ``requestId``.
+    :param pending_word: the status of a generation that is not ready.
+    :param not_found_status: the HTTP status under which an unknown id is answered: 200 or 404.
+    :param videos: ``full`` renders each prompt; ``tiny`` serves one small video, for load tests.
+    :param record_limit: how many requests are remembered in full; counters go on beyond it.
+    :param tls: certificate and key file (PEM), or a server-side ``SSLContext``; None is plain HTTP.
+    """
+
+    def __init__(
+        self,
+        *,
+        key: str = "emulator-key",
+        seconds: float = 3.0,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        status_id_field: str = "both",
+        pending_word: str = "processing",
+        not_found_status: int = 200,
+        videos: str = "full",
+        record_limit: int = 100_000,
+        tls: tuple[str | Path, str | Path] | ssl.SSLContext | None = None,
+    ) -> None:
+        if status_id_field not in STATUS_ID_FIELDS:
+            raise ValueError(f"status_id_field is one of {STATUS_ID_FIELDS}, not {status_id_field!r}")
+        if videos not in ("full", "tiny"):
+            raise ValueError(f"videos is 'full' or 'tiny', not {videos!r}")
+        self.key = key
+        self.seconds = seconds
+        self.status_id_field = status_id_field
+        self.pending_word = pending_word
+        self.not_found_status = not_found_status
+        self._host = _loopback(host)
+        self._port = port
+        self._tls = _server_tls(tls)
+        self._videos = VideoStore(tiny=videos == "tiny")
+        # Guards everything below; held for moments only, so the event loop may take it.
+        self._lock = threading.RLock()
+        self._requests: deque[RecordedRequest] = deque(maxlen=record_limit)
+        self._generations: dict[str, EmulatedGeneration] = {}
+        self._plans: deque[Plan] = deque()
+        self._plan_for_ever: Plan | None = None
+        self._rules: dict[str, list[Rule]] = {target: [] for target in TARGETS}
+        self._counts: Counter[str] = Counter()
+        self._in_flight: Counter[str] = Counter()
+        self._max_in_flight: Counter[str] = Counter()
+        self._paid = 0
+        self._other_host: Emulator | None = None
+        # Of the running server
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping: asyncio.Event | None = None
+        self._renderers: ThreadPoolExecutor | None = None
+
+    def __repr__(self) -> str:
+        """Name the address, never the key."""
+        return f"<Emulator {self.url} paid={self._paid}>"
+
+    # --- running --------------------------------------------------------------------------------------
+
+    def start(self) -> Self:
+        """
+        Open the port and serve; returns once connections are accepted.
+
+        :raises OSError: when the port is taken.
+        """
+        if self._thread is not None:
+            raise RuntimeError("The emulator is running already")
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        listener = socket.create_server((self._host, self._port), family=family, backlog=2048)
+        self._port = listener.getsockname()[1]
+        ready = threading.Event()
+        failure: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                asyncio.run(self._serve(listener, ready))
+            except BaseException as error:
+                failure.append(error)
+                raise
+            finally:
+                listener.close()
+                ready.set()
+
+        self._thread = threading.Thread(target=run, name="luma-emulator", daemon=True)
+        self._thread.start()
+        ready.wait()
+        if failure:
+            self._thread = None
+            raise failure[0]
+        return self
+
+    def stop(self) -> None:
+        """Close the port and every connection, hanging requests included; returns when all is gone."""
+        with self._lock:
+            other, self._other_host = self._other_host, None
+        if other is not None:
+            other.stop()
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return
+        loop, stopping = self._loop, self._stopping
+        if loop is not None and stopping is not None and thread.is_alive():
+            loop.call_soon_threadsafe(stopping.set)
+        thread.join()
+
+    def __enter__(self) -> Self:
+        """Start."""
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop."""
+        self.stop()
+
+    @property
+    def url(self) -> str:
+        """The base address, without a slash at the end; complete once started."""
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"{'https' if self._tls else 'http'}://{host}:{self._port}"
+
+    # --- looking ----------------------------------------------------------------------------------------
+
+    @property
+    def requests(self) -> list[RecordedRequest]:
+        """The last ``record_limit`` requests, oldest first, without those to the control API."""
+        with self._lock:
+            return list(self._requests)
+
+    def calls(self, target: str) -> list[RecordedRequest]:
+        """Return the requests to one target; ``unknown`` are those to no address of the gateway."""
+        _check_target(target, (*TARGETS, UNKNOWN))
+        return [request for request in self.requests if request.target == target]
+
+    def count(self, target: str) -> int:
+        """Return how many requests a target had, also those that the record no longer holds."""
+        _check_target(target, (*TARGETS, UNKNOWN))
+        with self._lock:
+            return self._counts[target]
+
+    @property
+    def in_flight(self) -> dict[str, int]:
+        """How many requests are being answered right now, by target."""
+        with self._lock:
+            return dict(self._in_flight)
+
+    @property
+    def max_in_flight(self) -> dict[str, int]:
+        """How many requests were being answered at once, at most, by target."""
+        with self._lock:
+            return dict(self._max_in_flight)
+
+    @property
+    def generations(self) -> dict[str, EmulatedGeneration]:
+        """All generations by request id, oldest first. Copies: they do not change later."""
+        with self._lock:
+            return {request_id: copy.copy(generation) for request_id, generation in self._generations.items()}
+
+    def generation(self, request_id: str) -> EmulatedGeneration:
+        """
+        Return a copy of one generation.
+
+        :raises KeyError: when there is none.
+        """
+        with self._lock:
+            return copy.copy(self._generations[request_id])
+
+    @property
+    def paid(self) -> int:
+        """How many generations requests have created, whether or not the answers arrived."""
+        return self._paid
+
+    def video_url(self, request_id: str) -> str:
+        """Return the address at which a generation's video is served once it is completed."""
+        return f"{self.url}/videos/{quote(request_id, safe='')}.mp4"
+
+    def video_bytes(self, request_id: str) -> bytes:
+        """
+        Return exactly what the generation's video address serves.
+
+        :raises KeyError: when there is no such generation.
+        :raises VideosUnavailable: when the extra ``emulator`` is not installed.
+        """
+        return self._videos.get(_scene(self.generation(request_id))).content
+
+    def wait_for(self, condition: Callable[[Emulator], Any], timeout: float = 10.0) -> Any:
+        """
+        Wait until ``condition(emulator)`` is true and return what it gave.
+
+        :param timeout: seconds.
+        :raises TimeoutError: when it stays false.
+        """
+        deadline = time.monotonic() + timeout
+        while True:
+            value = condition(self)
+            if value:
+                return value
+            if time.monotonic() >= deadline:
+                with self._lock:
+                    raise TimeoutError(f"Not true within {timeout:g} s; calls so far: {dict(self._counts)}")
+            time.sleep(0.01)
+
+    # --- deciding ---------------------------------------------------------------------------------------
+
+    def next(
+        self,
+        outcome: str = "completed",
+        seconds: float | None = None,
+        status: str | None = None,
+        reason: str | None = None,
+        video_url: str | None = None,
+        *,
+        request_id: str | None = None,
+        times: int | None = 1,
+    ) -> None:
+        """
+        Settle what the next generation(s) to be submitted will become.
+
+        :param outcome: one of :data:`~airflow_provider_luma.emulator.models.OUTCOMES`.
+        :param seconds: from submitting to the outcome.
+        :param status: status word in place of ``completed``, ``failed`` or the pending word.
+        :param reason: text of the ``error``.
+        :param video_url: address in place of the emulator's own.
+        :param request_id: the id to give, in place of a random one; for one generation only.
+        :param times: how many generations; None is all that come after those planned already.
+        """
+        plan = Plan(outcome, seconds, status, reason, video_url, request_id)
+        if request_id is not None and times != 1:
+            raise ValueError("A request_id can be given to one generation only")
+        with self._lock:
+            if times is None:
+                self._plan_for_ever = plan
+            else:
+                self._plans.extend([plan] * times)
+
+    def set(
+        self,
+        request_id: str,
+        outcome: str | None = None,
+        seconds: float | None = None,
+        status: str | None = None,
+        reason: str | None = None,
+        video_url: str | None = None,
+    ) -> None:
+        """
+        Change a generation that exists; what is None stays as it is. ``seconds`` still count from submitting.
+
+        :raises KeyError: when there is no such generation.
+        """
+        with self._lock:
+            generation = self._generations[request_id]
+            if outcome is not None:
+                generation.outcome = Plan(outcome).outcome
+            generation.seconds = generation.seconds if seconds is None else seconds
+            generation.status = generation.status if status is None else status
+            generation.reason = generation.reason if reason is None else reason
+            generation.video_url = generation.video_url if video_url is None else video_url
+
+    def add(
+        self,
+        request_id: str | None = None,
+        *,
+        prompt: str = "Made elsewhere",
+        aspect_ratio: str = "16:9",
+        loop: bool = False,
+        image_url: str | None = None,
+        outcome: str = "completed",
+        seconds: float | None = None,
+        status: str | None = None,
+        reason: str | None = None,
+        video_url: str | None = None,
+    ) -> str:
+        """Add a generation that was made elsewhere, submitted now and not counted as paid; return its id."""
+        plan = Plan(outcome, seconds, status, reason, video_url, request_id)
+        return self._create(plan, prompt, aspect_ratio, loop, image_url, paid=False)
+
+    def misbehave(
+        self,
+        target: str,
+        name: str,
+        *,
+        times: int | None = 1,
+        after: int = 0,
+        rate: float = 1.0,
+        seed: int = 0,
+        paid: bool | None = None,
+        **options: Any,
+    ) -> None:
+        """
+        Apply a fault to the next calls to a target, be they valid or not.
+
+        Faults take turns in the order in which they were given: each call meets the first that is ready. Only
+        ``latency`` comes on top of another.
+
+        :param target: ``generate``, ``generateRequestFromImage``, ``getStatus`` or ``video``.
+        :param name: a name from :data:`~airflow_provider_luma.emulator.faults.FAULTS`.
+        :param times: how many calls; None is for ever.
+        :param after: how many calls to the target, from now on, pass first.
+        :param rate: share of the calls that meet it, from dice seeded with ``seed``.
+        :param paid: whether a ``generate`` that meets it still creates its generation; None is the fault's
+            default.
+        :param options: the fault's own options.
+        """
+        rule = load(target, name, times=times, after=after, rate=rate, seed=seed, paid=paid, options=options)
+        if name == "redirect" and rule.options["location"] is None:
+            rule.options["location"] = self.other_host().url + "{path}"
+        with self._lock:
+            self._rules[target].append(rule)
+
+    def behave(self, target: str | None = None) -> None:
+        """End all misbehaviour, or that of one target. Requests that hang already go on hanging."""
+        if target is not None:
+            _check_target(target, TARGETS)
+        with self._lock:
+            for name in TARGETS if target is None else (target,):
+                self._rules[name].clear()
+
+    def reset(self) -> None:
+        """Forget all requests, generations, plans and faults, and count from zero."""
+        with self._lock:
+            self._requests.clear()
+            self._generations.clear()
+            self._plans.clear()
+            self._plan_for_ever = None
+            self._counts.clear()
+            self._max_in_flight.clear()
+            self._paid = 0
+            self.behave()
+            other = self._other_host
+        if other is not None:
+            other.reset()
+
+    def other_host(self) -> Emulator:
+        """Return a second emulator on another port, started on first use, that records what strays there."""
+        with self._lock:
+            if self._other_host is None:
+                self._other_host = Emulator(key=self.key, seconds=self.seconds, host=self._host).start()
+            return self._other_host
+
+    def describe(self, limit: int = 1000) -> dict[str, Any]:
+        """
+        Return counts, faults and the newest generations as plain data.
+
+        :param limit: how many generations at most.
+        """
+        with self._lock:
+            ids = list(self._generations)[-limit:] if limit > 0 else []
+            other = self._other_host
+            return {
+                "url": self.url,
+                "seconds": self.seconds,
+                "status_id_field": self.status_id_field,
+                "paid": self._paid,
+                "counts": {target: self._counts[target] for target in (*TARGETS, UNKNOWN)},
+                "in_flight": dict(self._in_flight),
+                "max_in_flight": dict(self._max_in_flight),
+                "faults": [
+                    rule.describe() for rules in self._rules.values() for rule in rules if not rule.spent
+                ],
+                "plans": len(self._plans),
+                "other_host": None if other is None else {"url": other.url, "requests": len(other.requests)},
+                "generations_total": len(self._generations),
+                "generations": [self._describe_generation(self._generations[name]) for name in ids],
+            }
+
+    # --- serving ----------------------------------------------------------------------------------------
+
+    async def _serve(self, listener: socket.socket, ready: threading.Event) -> None:
+        self._loop = asyncio.get_running_loop()
+        stopping = self._stopping = asyncio.Event()
+        self._renderers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="luma-emulator-video")
+        # Without cancellation a request that hangs would outlive its client.
+        server = web.Server(self._handle, handler_cancellation=True, access_log=None)
+        runner = web.ServerRunner(server, shutdown_timeout=0.2)
+        try:
+            await runner.setup()
+            await web.SockSite(runner, listener, ssl_context=self._tls, backlog=2048).start()
+            ready.set()
+            await stopping.wait()
+        finally:
+            for site in list(runner.sites):
+                await site.stop()
+            for connection in server.connections:
+                if connection.transport is not None:
+                    connection.transport.abort()
+            await runner.cleanup()
+            self._renderers.shutdown(wait=True, cancel_futures=True)
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.path.startswith(control.PREFIX):
+            return await control.handle(self, request)
+        target = _target_of(request)
+        with self._lock:
+            self._counts[target] += 1
+            self._in_flight[target] += 1
+            self._max_in_flight[target] = max(self._max_in_flight[target], self._in_flight[target])
+            pause, rule, names = self._choose_faults(target)
+        try:
+            return await self._answer(request, target, pause, rule, names)
+        finally:
+            with self._lock:
+                self._in_flight[target] -= 1
+
+    def _choose_faults(self, target: str) -> tuple[float, Rule | None, str | None]:
+        """Return the seconds of latency, the fault (if any) and the names of both for one call."""
+        rules = self._rules.get(target)
+        if not rules:
+            return 0.0, None, None
+        pause = 0.0
+        chosen: Rule | None = None
+        names = []
+        for rule in rules:
+            ready = rule.pass_by()
+            latency = rule.fault.name == "latency"
+            if not ready or (chosen is not None and not latency):
+                continue
+            rule.fired += 1
+            names.append(rule.fault.name)
+            if latency:
+                pause += float(rule.options["seconds"])
+            else:
+                chosen = rule
+        self._rules[target] = [rule for rule in rules if not rule.spent]
+        return pause, chosen, "+".join(names) or None
+
+    async def _answer(
+        self, request: web.BaseRequest, target: str, pause: float, rule: Rule | None, names: str | None
+    ) -> web.StreamResponse:
+        fault = None if rule is None else rule.fault
+        early = fault is not None and fault.before_body
+        refusal: Answer | None = None
+        try:
+            body = b"" if early else await request.read()
+        except web.HTTPRequestEntityTooLarge:
+            body, refusal = b"", documented_error(413)
+        parsed = _parse(body)
+
+        # From here to the record nothing waits, so that the record stands in the order of the deeds.
+        request_id: str | None = None
+        paid = False
+        honest = Answer()
+        if target == VIDEO:
+            request_id = _video_id(request)
+        elif early:
+            pass
+        elif refusal is not None or (refusal := self._refusal(request, target, parsed)) is not None:
+            honest = refusal
+        elif target == GET_STATUS:
+            request_id = self._asked_id(parsed)
+            honest = self._look(request_id)
+        elif rule is None or rule.paid:
+            request_id = self._submit(target, parsed)
+            paid = True
+            honest = Answer.of({"requestId": request_id})
+        else:
+            # The fault says that nothing was created; what it sends may still look like an acceptance.
+            honest = Answer.of({"requestId": str(uuid.uuid4())})
+        self._note(request, target, body, parsed, request_id, names, paid)
+
+        if pause and await self._stops_within(pause):
+            return web.Response(status=503)
+        if target == VIDEO and (fault is None or fault.uses_honest):
+            honest = await self._film(request, request_id)
+        if rule is None or fault is None:
+            return _to_response(honest)
+        call = Call(
+            request=request,
+            target=target,
+            options=rule.options,
+            honest=honest,
+            video_url=None if request_id is None else self.video_url(request_id),
+            to_another=lambda other: self._to_another(target, request_id, other),
+            stopping=self._running_event(),
+        )
+        if fault.wire is not None:
+            return await fault.wire(call)
+        if fault.answer is not None:
+            return _to_response(fault.answer(call))
+        raise AssertionError(f"Fault {fault.name} does nothing")
+
+    def _refusal(self, request: web.BaseRequest, target: str, parsed: Any) -> Answer | None:
+        """Return the documented error for a request that is not as the page says, or None."""
+        if target == UNKNOWN:
+            return documented_error(404)
+        if request.headers.getall(KEY_HEADER, []) != [self.key]:
+            return documented_error(401)
+        valid = request.content_type == "application/json" and isinstance(parsed, dict)
+        if valid and target == GET_STATUS:
+            valid = self._asked_id(parsed) != ""
+        elif valid:
+            valid = _is_text(parsed.get("prompt"))
+            if valid and target == GENERATE_FROM_IMAGE:
+                address = parsed.get("url")
+                valid = _is_text(address) and address.lower().startswith(("http://", "https://"))
+            if valid and "aspect_ratio" in parsed:
+                valid = _is_aspect_ratio(parsed["aspect_ratio"])
+            if valid and "loop" in parsed:
+                valid = isinstance(parsed["loop"], bool)
+        return None if valid else documented_error(400)
+
+    def _asked_id(self, parsed: dict[str, Any]) -> str:
+        """Return the id that getStatus asks about, or an empty string."""
+        fields = ("task_id", "requestId") if self.status_id_field == "both" else (self.status_id_field,)
+        for name in fields:
+            value = parsed.get(name)
+            if _is_text(value):
+                return str(value)
+        return ""
+
+    def _submit(self, target: str, parsed: dict[str, Any]) -> str:
+        with self._lock:
+            plan = self._plans.popleft() if self._plans else self._plan_for_ever or Plan()
+            return self._create(
+                plan,
+                parsed["prompt"],
+                parsed.get("aspect_ratio", "16:9"),
+                parsed.get("loop", False),
+                parsed["url"] if target == GENERATE_FROM_IMAGE else None,
+                paid=True,
+            )
+
+    def _create(
+        self, plan: Plan, prompt: str, aspect_ratio: str, loop: bool, image_url: str | None, *, paid: bool
+    ) -> str:
+        with self._lock:
+            generation = EmulatedGeneration(
+                request_id=str(uuid.uuid4()) if plan.request_id is None else plan.request_id,
+                prompt=prompt,
+                aspect_ratio=aspect_ratio,
+                loop=loop,
+                image_url=image_url,
+                submitted_at=time.time(),
+                seconds=self.seconds if plan.seconds is None else plan.seconds,
+                outcome=plan.outcome,
+                status=plan.status,
+                reason=plan.reason,
+                video_url=plan.video_url,
+                paid=paid,
+                submitted_monotonic=time.monotonic(),
+            )
+            self._generations[generation.request_id] = generation
+            self._paid += paid
+            return generation.request_id
+
+    def _look(self, request_id: str) -> Answer:
+        with self._lock:
+            generation = self._generations.get(request_id)
+            if generation is None:
+                return Answer.of(NOT_FOUND, status=self.not_found_status)
+            generation.looks += 1
+            value = self._status_of(generation)
+        if value is None:
+            return Answer.of(NOT_FOUND, status=self.not_found_status)
+        return Answer.of(value)
+
+    def _status_of(self, generation: EmulatedGeneration) -> dict[str, str] | None:
+        """Return what getStatus says about a generation now; None is NOT_FOUND."""
+        outcome = generation.outcome
+        if outcome == "not-found":
+            return None
+        if not _is_over(generation):
+            return {"status": self.pending_word}
+        if outcome == "pending":
+            return {"status": generation.status or self.pending_word}
+        reason = generation.reason or "The video could not be generated"
+        address = generation.video_url or self.video_url(generation.request_id)
+        if outcome == "error-no-status":
+            return {"error": reason}
+        if outcome == "no-status":
+            return {"video_url": address}
+        if outcome == "failed":
+            return {"status": generation.status or "failed", "error": reason}
+        if outcome == "no-address":
+            return {"status": generation.status or "completed"}
+        return {"status": generation.status or "completed", "video_url": address}
+
+    def _describe_generation(self, generation: EmulatedGeneration) -> dict[str, Any]:
+        value = dict(vars(generation))
+        del value["submitted_monotonic"]
+        return {**value, "answer": self._status_of(generation)}
+
+    def _to_another(self, target: str, request_id: str | None, other: str | None) -> Answer:
+        with self._lock:
+            if other is None:
+                other = next((name for name in self._generations if name != request_id), str(uuid.uuid4()))
+            return self._look(other) if target == GET_STATUS else Answer.of({"requestId": other})
+
+    async def _film(self, request: web.BaseRequest, request_id: str | None) -> Answer:
+        """Return the answer that serves a generation's video, or the part of it that was asked for."""
+        with self._lock:
+            generation = self._generations.get(request_id or "")
+            if generation is None or generation.outcome != "completed" or not _is_over(generation):
+                return documented_error(404)
+            scene = _scene(generation)
+        try:
+            video = await asyncio.get_running_loop().run_in_executor(self._renderers, self._videos.get, scene)
+        except VideosUnavailable as error:
+            return Answer.of({"error": str(error)}, status=501)
+        return _cut(request, video)
+
+    def _note(
+        self,
+        request: web.BaseRequest,
+        target: str,
+        body: bytes,
+        parsed: Any,
+        request_id: str | None,
+        fault: str | None,
+        paid: bool,
+    ) -> None:
+        peer = request.transport.get_extra_info("peername") if request.transport is not None else None
+        record = RecordedRequest(
+            at=time.time(),
+            target=target,
+            method=request.method,
+            path=request.raw_path,
+            headers=request.headers,
+            body=body,
+            json=parsed,
+            client_port=peer[1] if peer else 0,
+            request_id=request_id or None,
+            fault=fault,
+            paid=paid,
+        )
+        with self._lock:
+            self._requests.append(record)
+        if log.isEnabledFor(logging.INFO):
+            line = control.redact_text(request.raw_path, self.key)
+            log.info("%s %s id=%s fault=%s paid=%s", request.method, line, request_id, fault, paid)
+
+    def _running_event(self) -> asyncio.Event:
+        if self._stopping is None:
+            raise RuntimeError("The emulator is not running")
+        return self._stopping
+
+    async def _stops_within(self, seconds: float) -> bool:
+        try:
+            await asyncio.wait_for(self._running_event().wait(), seconds)
+        except TimeoutError:
+            return False
+        return True
+
+
+def _loopback(host: str) -> str:
+    """Return the address to bind for ``host``, which must mean this machine alone."""
+    if host == "localhost":
+        return "127.0.0.1"
+    try:
+        loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        raise ValueError(
+            f"The emulator serves loopback addresses only, such as 127.0.0.1 or ::1, not {host!r}"
+        )
+    return host
+
+
+def _server_tls(tls: tuple[str | Path, str | Path] | ssl.SSLContext | None) -> ssl.SSLContext | None:
+    if tls is None or isinstance(tls, ssl.SSLContext):
+        return tls
+    certfile, keyfile = tls
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certfile, keyfile)
+    return context
+
+
+def _check_target(target: str, known: tuple[str, ...]) -> None:
+    if target not in known:
+        raise ValueError(f"There is no target {target!r}. There are: {', '.join(known)}")
+
+
+def _target_of(request: web.BaseRequest) -> str:
+    if request.method == hdrs.METH_POST:
+        return _TARGET_BY_PATH.get(request.path, UNKNOWN)
+    if request.method in (hdrs.METH_GET, hdrs.METH_HEAD) and _VIDEO_PATH.fullmatch(request.path):
+        return VIDEO
+    return UNKNOWN
+
+
+def _video_id(request: web.BaseRequest) -> str | None:
+    match = _VIDEO_PATH.fullmatch(request.path)
+    return match[1] if match else None
+
+
+def _parse(body: bytes) -> Any:
+    try:
+        return json.loads(body) if body else None
+    except (ValueError, RecursionError):
+        return None
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and value.strip() != ""
+
+
+def _is_aspect_ratio(value: object) -> bool:
+    if not isinstance(value, str) or not _ASPECT_RATIO.fullmatch(value):
+        return False
+    return all(float(side) > 0 for side in value.split(":"))
+
+
+def _is_over(generation: EmulatedGeneration) -> bool:
+    return time.monotonic() - generation.submitted_monotonic >= generation.seconds
+
+
+def _scene(generation: EmulatedGeneration) -> Scene:
+    return Scene(
+        request_id=generation.request_id,
+        prompt=generation.prompt,
+        aspect_ratio=generation.aspect_ratio,
+        loop=generation.loop,
+        image_url=generation.image_url,
+    )
+
+
+def _cut(request: web.BaseRequest, video: Video) -> Answer:
+    """Return the whole video, the range of it that was asked for, or the news that it has not changed."""
+    headers: dict[str, str] = {hdrs.ETAG: video.etag, hdrs.ACCEPT_RANGES: "bytes"}
+    if request.headers.get(hdrs.IF_NONE_MATCH) in (video.etag, "*"):
+        return Answer(status=304, content_type="video/mp4", headers=headers)
+    size = len(video.content)
+    whole = Answer(body=video.content, content_type="video/mp4", headers=headers)
+    if hdrs.RANGE not in request.headers or request.headers.get(hdrs.IF_RANGE, video.etag) != video.etag:
+        return whole
+    try:
+        asked = request.http_range
+    except ValueError:
+        return whole
+    start, stop, _ = asked.indices(size)
+    if start >= stop:
+        headers[hdrs.CONTENT_RANGE] = f"bytes */{size}"
+        return Answer(status=416, content_type="video/mp4", headers=headers)
+    headers[hdrs.CONTENT_RANGE] = f"bytes {start}-{stop - 1}/{size}"
+    return Answer(status=206, body=video.content[start:stop], content_type="video/mp4", headers=headers)
+
+
+def _to_response(answer: Answer) -> web.Response:
+    headers = {hdrs.CONTENT_TYPE: answer.content_type, **answer.headers}
+    return web.Response(status=answer.status, body=answer.body, headers=headers)

@@ -1,0 +1,483 @@
+"""
+The hooks: an Airflow connection becomes a session that talks to the gateway.
+
+:class:`LumaHook` blocks and is for tasks; :class:`LumaAsyncHook` is for event loops, that is for triggers,
+and only asks: nothing that costs money is ever sent from a triggerer. Both look the connection up once, and
+both leave every decision to :mod:`airflow_provider_luma.api`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import tenacity
+from airflow.providers.common.compat.connection import get_async_connection
+from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
+from airflow.providers.http.hooks.http import HttpHook
+
+from airflow_provider_luma.api.gateway import (
+    DEFAULT_HOST,
+    Call,
+    Fault,
+    Miss,
+    look,
+    read_submit,
+    submit_call,
+)
+from airflow_provider_luma.api.models import Generation, GenerationRequest, GenerationStatus
+from airflow_provider_luma.api.polling import Done, GaveUp, Wait
+from airflow_provider_luma.api.retry import error_for, pause_before_next, rule
+from airflow_provider_luma.api.text import quoted_prompt
+from airflow_provider_luma.exceptions import (
+    LumaConfigurationError,
+    LumaError,
+    LumaProtocolError,
+    LumaSubmitOutcomeUnknown,
+)
+from airflow_provider_luma.hooks.connection import LumaSettings, settings_from
+from airflow_provider_luma.hooks.transport import AsyncLumaSession, LumaSession
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import requests
+    from airflow.providers.common.compat.sdk import Connection
+
+_T = TypeVar("_T")
+
+#: Seconds that :meth:`LumaHook.wait_for_completion` waits unless told otherwise.
+DEFAULT_WAIT_TIMEOUT = 3600.0
+
+
+@dataclass
+class _Flight:
+    """
+    A submit on its way.
+
+    :param session: set while a POST may have been delivered without a definite answer.
+    :param request_id: set as soon as the gateway has accepted.
+    """
+
+    session: LumaSession | None = None
+    request_id: str | None = None
+
+
+class LumaHook(HttpHook):
+    """
+    Talk to the Luma gateway from a task.
+
+    An ``HttpHook`` to those who know one: the connection's ``verify``, ``cert``, ``proxies``, ``timeout`` and
+    ``trust_env`` keep their meaning. What it does differently, it does for the key and for money: the key is
+    sent in the gateway's header, to the connection's own host only; redirects are refused; every call is
+    bounded in time and size; extras are never sent as headers.
+
+    :param luma_conn_id: id of an Airflow connection of type ``luma``; default ``luma_default``.
+    """
+
+    conn_name_attr = "luma_conn_id"
+    default_conn_name = "luma_default"
+    conn_type = "luma"
+    hook_name = "Luma Dream Machine"
+
+    def __init__(self, luma_conn_id: str = default_conn_name) -> None:
+        super().__init__(method="POST", http_conn_id=luma_conn_id)
+        self.luma_conn_id = luma_conn_id
+        self._settings: LumaSettings | None = None
+        self._session: LumaSession | None = None
+        self._status_id_field: str | None = None
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Return which standard fields of the connection form apply (read by Airflow before 3.3)."""
+        return {
+            "hidden_fields": ["login", "schema", "port"],
+            "relabeling": {"password": "Subscription key", "host": "Base URL"},
+            "placeholders": {"host": DEFAULT_HOST},
+        }
+
+    @property
+    def settings(self) -> LumaSettings:
+        """
+        The connection's settings; looked up once per hook.
+
+        :raises LumaConfigurationError: the connection is unknown, has no key, or has a bad field.
+        """
+        if self._settings is None:
+            self._settings = settings_from(_found(self.luma_conn_id, self.get_connection), self.luma_conn_id)
+            self.base_url = self._settings.base_url
+        return self._settings
+
+    def get_conn(
+        self, headers: dict[Any, Any] | None = None, extra_options: dict[str, Any] | None = None
+    ) -> requests.Session:
+        """
+        Return a new ``requests`` session for the connection's host, which the caller closes.
+
+        :param headers: sent with every request of the session.
+        :param extra_options: ``verify``, ``cert`` and ``proxies`` override the connection's.
+        """
+        session = LumaSession(self.settings, "task")
+        session.headers.update(headers or {})
+        for name, value in (extra_options or {}).items():
+            if name in ("verify", "cert"):
+                setattr(session, name, value)
+            elif name in ("proxies", "proxy"):
+                session.proxies.update(value or {})
+        return session
+
+    def run(
+        self,
+        endpoint: str | None = None,
+        data: dict[str, Any] | str | None = None,
+        headers: dict[str, Any] | None = None,
+        extra_options: dict[str, Any] | None = None,
+        **request_kwargs: Any,
+    ) -> Any:
+        """
+        Send one request to a path below the connection's host, through the guarded session, exactly once.
+
+        Use :meth:`generate` and :meth:`get_status` instead where they fit: this method knows nothing of
+        money.
+
+        :param endpoint: path below the connection's host.
+        :param data: body, or the query's parameters where the hook's method is GET.
+        :return: the ``requests.Response``, whatever its status; with ``check_response`` (default) an
+            ``HTTPError`` of ``requests`` for a status of 400 or more.
+        """
+        import requests
+
+        options = dict(extra_options or {})
+        base_url = self.settings.base_url
+        with self.get_conn(headers, options) as session:
+            payload = {"params" if self.method in ("GET", "HEAD") else "data": data}
+            path = endpoint or ""
+            slash = "" if path.startswith("/") or not path else "/"
+            request = session.prepare_request(
+                requests.Request(self.method, f"{base_url}{slash}{path}", **payload, **request_kwargs)
+            )
+            transport = session.merge_environment_settings(
+                request.url, dict(session.proxies), False, session.verify, session.cert
+            )
+            response = session.send(request, timeout=options.get("timeout"), **transport)
+            if options.get("check_response", True):
+                response.raise_for_status()
+            return response
+
+    def generate(self, request: GenerationRequest, *, before_send: Callable[[], None] | None = None) -> str:
+        """
+        Submit one generation and return its request id. **It is paid for from here on and cannot be
+        cancelled.**
+
+        It is sent again only where nothing was delivered (no connection came about) or where the gateway
+        refused it before any work (429, a quota's 403), at most five times in all, on a fresh connection
+        each time.
+
+        :param request: what to generate.
+        :param before_send: called as the last act before each POST; what it raises stops the POST.
+        :return: the gateway's request id.
+        :raises LumaRefused: the gateway refused; nothing is charged.
+        :raises LumaUnreachable: no connection came about; nothing is charged.
+        :raises LumaSubmitOutcomeUnknown: neither accepted nor refused; it may be running and be billed. Its
+            ``request_id`` is set if the gateway accepted and only this process was interrupted.
+        """
+        settings = self.settings
+        call = submit_call(request)
+        flight = _Flight()
+
+        def once() -> str | Miss:
+            # A connection of its own: a kept-alive one that went stale would look like a lost answer.
+            with LumaSession(settings, "task") as session:
+                if before_send is not None:
+                    before_send()
+                flight.session = session
+                seen = read_submit(session.exchange(call))
+                if isinstance(seen, str):
+                    flight.request_id = seen
+                elif not self._is_unknown(seen):
+                    flight.session = None
+                return seen
+
+        try:
+            seen, tries = self._sent(Call.GENERATE, once)
+        except BaseException as interruption:
+            # Airflow's execution_timeout is a BaseException and may fire between any two lines.
+            name = type(interruption).__name__
+            if flight.request_id is not None:
+                raise LumaSubmitOutcomeUnknown(
+                    f"The gateway accepted the generation as {flight.request_id}, and this process was "
+                    f"interrupted by {name} before it could go on.",
+                    request_id=flight.request_id,
+                    money="The generation is running and is paid for.",
+                    next_step="Wait for it with a LumaStatusSensor and this id; do not submit again.",
+                ) from interruption
+            if flight.session is not None and flight.session.watch.connected:
+                raise LumaSubmitOutcomeUnknown(
+                    f"Submitting a generation was interrupted by {name} after the request may have been "
+                    "sent and before its answer was read."
+                ) from interruption
+            raise
+        if isinstance(seen, Miss):
+            raise self._error(Call.GENERATE, seen, tries)
+        self.log.info("Submitted request %s: %s", seen, quoted_prompt(request.prompt))
+        return seen
+
+    @property
+    def status_id_field(self) -> str:
+        """The id field that looks have settled, or the connection's (``auto``: not settled)."""
+        return self._status_id_field or self.settings.status_id_field
+
+    def look(self, request_id: str) -> Generation | Miss:
+        """Look once at a generation: one request, or two until the id's field is settled. Free."""
+        if self._session is None:
+            self._session = LumaSession(self.settings, "task")
+        steps = look(request_id, self.status_id_field)
+        try:
+            call = next(steps)
+            while True:
+                call = steps.send(self._session.exchange(call))
+        except StopIteration as end:
+            seen, self._status_id_field = end.value
+            return _generation_or_miss(seen)
+
+    def get_status(self, request_id: str) -> Generation:
+        """
+        Return what the gateway says of a generation now. Free; sent again where that may help.
+
+        :raises LumaError: the gateway could not be asked; the generation is not affected.
+        """
+        seen, tries = self._sent(Call.STATUS, lambda: self.look(request_id))
+        if isinstance(seen, Miss):
+            raise self._error(Call.STATUS, seen, tries, request_id)
+        return seen
+
+    def wait_for_completion(
+        self, request_id: str, *, timeout: float = DEFAULT_WAIT_TIMEOUT, poke_interval: float | None = None
+    ) -> Generation:
+        """
+        Wait in this process until the generation is complete, and return it with its ``video_url``.
+
+        It holds the worker. In a DAG prefer :class:`~airflow_provider_luma.sensors.luma.LumaStatusSensor`
+        with ``deferrable=True``, which holds none.
+
+        :param timeout: seconds; what is complete by the look at its end still counts.
+        :param poke_interval: seconds between looks; ``None``: the default schedule.
+        :raises LumaGenerationFailed: the gateway says that it failed.
+        :raises LumaWaitTimeout: still pending at the end; the same call resumes for free.
+        """
+        started_at = time.time()
+        wait = Wait(request_id, started_at, started_at + timeout, poke_interval, conn_id=self.luma_conn_id)
+        while True:
+            decision = wait.after(self.look(request_id), time.time())
+            if isinstance(decision, Done):
+                return decision.generation
+            if isinstance(decision, GaveUp):
+                raise decision.error
+            if decision.note:
+                self.log.info("Request %s: %s", request_id, decision.note)
+            time.sleep(decision.seconds)
+
+    def test_connection(self) -> tuple[bool, str]:
+        """
+        Say whether the connection can be used, for the Test button. It asks about an id that nobody has:
+        free.
+
+        :return: whether the gateway accepted the key, and a sentence for a person.
+        """
+        try:
+            seen = self.look(f"connection-test-{uuid.uuid4()}")
+        except LumaError as error:
+            return False, str(error)
+        finally:
+            self.close()
+        if isinstance(seen, Generation):
+            if seen.status is not GenerationStatus.UNKNOWN or seen.raw_status:
+                return True, "The gateway answered and accepted the key. Nothing was generated or charged."
+            return False, "Something answered, but not as this gateway does. Check the connection's host."
+        words = {
+            Fault.NOT_DELIVERED: "The host cannot be reached",
+            Fault.KEY: "The gateway refused the key",
+            Fault.ACCESS: "The gateway knows the key but denies access",
+            Fault.CREDIT: "The gateway accepted the key, but the account is out of credit",
+            Fault.RATE: "The gateway limits requests right now; try again later",
+            Fault.QUOTA: "The gateway's quota is used up for now; try again later",
+            Fault.FIREWALL: "A firewall in front of the gateway turned the request away",
+        }
+        sentence = words.get(seen.fault, "Something answered, but not as this gateway does: check the host")
+        return False, f"{sentence}. It {seen.detail}."
+
+    def close(self) -> None:
+        """Close the hook's own session. The hook can be used again afterwards."""
+        session, self._session = self._session, None
+        if session is not None:
+            session.close()
+
+    def __enter__(self) -> LumaHook:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _sent(self, call: Call, once: Callable[[], _T | Miss]) -> tuple[_T | Miss, int]:
+        """Call ``once``, again where the table allows it; return what it came to and the tries."""
+
+        def pause(state: tenacity.RetryCallState) -> float | None:
+            seen = state.outcome.result() if state.outcome is not None else None
+            if not isinstance(seen, Miss):
+                return None
+            return pause_before_next(
+                call,
+                seen,
+                tries=state.attempt_number,
+                now=time.time(),
+                random=random.random(),
+                retry_generate_on_503=self.settings.retry_generate_on_503,
+            )
+
+        def report(state: tenacity.RetryCallState) -> None:
+            seen = state.outcome.result() if state.outcome is not None else None
+            if isinstance(seen, Miss) and state.next_action is not None:
+                self.log.warning(
+                    "%s, try %d: the gateway %s. Nothing was charged; sending again in %.1f s.",
+                    call.value,
+                    state.attempt_number,
+                    seen.detail,
+                    state.next_action.sleep,
+                )
+
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_result(lambda seen: isinstance(seen, Miss)),
+            stop=lambda state: pause(state) is None,
+            wait=lambda state: pause(state) or 0.0,
+            before_sleep=report,
+            retry_error_callback=lambda state: state.outcome and state.outcome.result(),
+        )
+        seen = retrying(once)
+        return seen, int(retrying.statistics.get("attempt_number", 1))
+
+    def _is_unknown(self, miss: Miss) -> bool:
+        """Return whether a submit that came to ``miss`` may have been accepted."""
+        cell = rule(Call.GENERATE, miss.fault, retry_generate_on_503=self.settings.retry_generate_on_503)
+        return cell.error is LumaSubmitOutcomeUnknown
+
+    def _error(self, call: Call, miss: Miss, tries: int, request_id: str | None = None) -> LumaError:
+        return error_for(
+            call,
+            miss,
+            now=time.time(),
+            tries=tries,
+            request_id=request_id,
+            conn_id=self.luma_conn_id,
+            retry_generate_on_503=self.settings.retry_generate_on_503,
+        )
+
+
+class LumaAsyncHook(BaseHook):
+    """
+    Ask the Luma gateway from an event loop. It only asks: nothing here costs money.
+
+    Use it inside one loop and close it there: ``async with LumaAsyncHook(...) as hook``.
+
+    :param luma_conn_id: id of an Airflow connection of type ``luma``.
+    :param caller: who asks, for the User-Agent: ``triggerer`` or ``task``.
+    :param status_id_field: ``auto`` (the connection says), or the field that an earlier look has settled.
+    """
+
+    def __init__(
+        self,
+        luma_conn_id: str = LumaHook.default_conn_name,
+        *,
+        caller: str = "triggerer",
+        status_id_field: str = "auto",
+    ) -> None:
+        super().__init__()
+        self.luma_conn_id = luma_conn_id
+        self._caller = caller
+        self._session: AsyncLumaSession | None = None
+        self._status_id_field = status_id_field
+
+    async def look(self, request_id: str) -> Generation | Miss:
+        """Look once at a generation: one request, or two until the id's field is settled. Free."""
+        session = await self._opened()
+        steps = look(request_id, self._status_id_field)
+        try:
+            call = next(steps)
+            while True:
+                call = steps.send(await session.exchange(call))
+        except StopIteration as end:
+            seen, self._status_id_field = end.value
+            return _generation_or_miss(seen)
+
+    async def get_status(self, request_id: str) -> Generation:
+        """
+        Return what the gateway says of a generation now. Free; sent again where that may help.
+
+        :raises LumaError: the gateway could not be asked; the generation is not affected.
+        """
+        tries = 1
+        while isinstance(seen := await self.look(request_id), Miss):
+            pause = pause_before_next(Call.STATUS, seen, tries=tries, now=time.time(), random=random.random())
+            if pause is None:
+                raise error_for(
+                    Call.STATUS,
+                    seen,
+                    now=time.time(),
+                    tries=tries,
+                    request_id=request_id,
+                    conn_id=self.luma_conn_id,
+                )
+            await asyncio.sleep(pause)
+            tries += 1
+        return seen
+
+    async def close(self) -> None:
+        """Close the session's sockets."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def __aenter__(self) -> LumaAsyncHook:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def _opened(self) -> AsyncLumaSession:
+        if self._session is None:
+            connection = await _found_async(self.luma_conn_id)
+            settings = settings_from(connection, self.luma_conn_id)
+            self._session = await AsyncLumaSession.open(settings, self._caller)
+            if self._status_id_field == "auto":
+                self._status_id_field = settings.status_id_field
+        return self._session
+
+
+def _generation_or_miss(seen: Any) -> Generation | Miss:
+    if isinstance(seen, (Generation, Miss)):
+        return seen
+    raise LumaProtocolError(f"A look came to {type(seen).__name__}.")
+
+
+def _unknown_connection(conn_id: str, why: Exception) -> LumaConfigurationError:
+    return LumaConfigurationError(
+        f"There is no Airflow connection with the id {conn_id!r} ({type(why).__name__}).",
+        next_step=f"Add it: airflow connections add {conn_id} --conn-type luma --conn-password KEY",
+    )
+
+
+def _found(conn_id: str, lookup: Callable[[str], Connection]) -> Connection:
+    try:
+        return lookup(conn_id)
+    except AirflowNotFoundException as error:
+        raise _unknown_connection(conn_id, error) from None
+
+
+async def _found_async(conn_id: str) -> Connection:
+    try:
+        return await get_async_connection(conn_id=conn_id)
+    except AirflowNotFoundException as error:
+        raise _unknown_connection(conn_id, error) from None

@@ -1,0 +1,429 @@
+"""
+One HTTP exchange with the gateway, blocking or asynchronous: sent safely, bounded, and told apart.
+
+What both shells guarantee:
+
+* the key is put into the header at send time only, for the connection's own origin only; redirects are never
+  followed, so it never travels to another host; cookies and ``.netrc`` are not used;
+* an exchange ends: connecting within the connect timeout, the whole answer within the timeout after that,
+  however slowly it drips; at most :data:`~airflow_provider_luma.api.gateway.MAX_ANSWER_BYTES` are read;
+* the outcome is an :class:`~airflow_provider_luma.api.gateway.Answer` or a
+  :class:`~airflow_provider_luma.api.gateway.Miss` that says whether a connection ever stood. The line is
+  the end of the TCP, proxy and TLS handshake: before it nothing of the request can have been delivered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import socket
+import ssl
+import threading
+from http.client import HTTPException
+from http.cookiejar import DefaultCookiePolicy
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import aiohttp
+import certifi
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from requests.utils import select_proxy
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from airflow_provider_luma import __version__
+from airflow_provider_luma.api.gateway import (
+    HEADERS,
+    KEY_HEADER,
+    MAX_ANSWER_BYTES,
+    Answer,
+    Fault,
+    HttpCall,
+    Miss,
+    decoded,
+)
+from airflow_provider_luma.api.text import one_line
+from airflow_provider_luma.exceptions import LumaConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from requests import PreparedRequest, Response
+
+    from airflow_provider_luma.hooks.connection import LumaSettings
+
+_CHUNK = 64 * 1024
+_CONNECTION_IN_FRONT = re.compile(r"(<[^>]*>|\w+\([^)]*\)): ")
+
+
+def user_agent(caller: str) -> str:
+    """Return the User-Agent: which release asks, and from what process (``task``, ``triggerer``)."""
+    return f"airflow-provider-luma/{__version__} ({caller}; pid {os.getpid()})"
+
+
+class _Alarm:
+    """Shuts a socket down when time is up; knows whether it did."""
+
+    def __init__(self, seconds: float, sock: Any) -> None:
+        # TLS inside TLS has no socket of its own: the one below it is what blocks.
+        self._sock = getattr(sock, "socket", sock)
+        self.rang = False
+        self._timer = threading.Timer(seconds, self._ring)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _ring(self) -> None:
+        self.rang = True
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
+
+    def stop(self) -> None:
+        self._timer.cancel()
+
+
+class Watch(threading.local):
+    """
+    What is known of the exchange that the current thread has under way.
+
+    It learns of the socket from the connection classes below, ends what takes too long by shutting the socket
+    down (a time-out of the socket itself starts anew with every byte), and knows whether the handshakes are
+    over.
+    """
+
+    def __init__(self, connect_timeout: float, timeout: float) -> None:
+        self._connect_timeout = connect_timeout
+        self._timeout = timeout
+        self._alarm: _Alarm | None = None
+        #: Whether the handshakes are over: from here on, the request may have been delivered.
+        self.connected = False
+
+    @property
+    def expired(self) -> bool:
+        """Whether the exchange was ended because time was up."""
+        return self._alarm is not None and self._alarm.rang
+
+    @contextlib.contextmanager
+    def exchange(self) -> Iterator[None]:
+        """Watch one exchange."""
+        self.connected = False
+        try:
+            yield
+        finally:
+            self._set_alarm(None)
+
+    def opened(self, sock: Any) -> None:
+        """TCP stands; the proxy's and TLS's handshakes have the connect timeout."""
+        self._set_alarm(_Alarm(self._connect_timeout, sock))
+
+    def ready(self, sock: Any) -> None:
+        """The handshakes are over; nothing of the request has been sent yet."""
+        if not self.connected:
+            self._set_alarm(_Alarm(self._timeout, sock))
+            self.connected = True
+
+    def _set_alarm(self, alarm: _Alarm | None) -> None:
+        previous, self._alarm = self._alarm, alarm
+        if previous is not None:
+            previous.stop()
+
+
+class LumaSession(requests.Session):
+    """
+    A ``requests`` session that carries the key safely.
+
+    The key is added when a request to the connection's own origin is sent, and taken off again, so that it
+    stands in no header, repr or traceback before or after. Redirects are never followed.
+
+    :param settings: the connection's settings.
+    :param caller: ``task`` or ``triggerer``, for the User-Agent.
+    """
+
+    def __init__(self, settings: LumaSettings, caller: str) -> None:
+        super().__init__()
+        _check_files(settings)
+        self._settings = settings
+        self.trust_env = settings.trust_env
+        self.proxies.update(settings.proxies)
+        self.verify = settings.verify
+        self.cert = settings.cert
+        self.headers.update(HEADERS)
+        self.headers["User-Agent"] = user_agent(caller)
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        # Any auth at all keeps requests from looking into ~/.netrc.
+        self.auth = _no_auth
+        self.watch = Watch(settings.connect_timeout, settings.timeout)
+        for scheme in ("https://", "http://"):
+            self.mount(scheme, _WatchedAdapter(self.watch, settings.max_concurrent_requests))
+
+    def send(self, request: PreparedRequest, **kwargs: Any) -> Response:
+        """Send, with the key if the request goes to the connection's own origin; never follow a redirect."""
+        kwargs["allow_redirects"] = False
+        if kwargs.get("timeout") is None:
+            kwargs["timeout"] = (self._settings.connect_timeout, self._settings.timeout)
+        request.headers.pop(KEY_HEADER, None)
+        if _origin(request.url or "") == _origin(self._settings.base_url):
+            request.headers[KEY_HEADER] = self._settings.key
+        try:
+            return super().send(request, **kwargs)
+        finally:
+            request.headers.pop(KEY_HEADER, None)
+
+    def get_redirect_target(self, resp: Response) -> str | None:
+        """Return ``None``: the session does not even compute where a redirect leads."""
+        return None
+
+    def exchange(self, call: HttpCall) -> Answer | Miss:
+        """
+        Send one call and return what it came to.
+
+        After the call, ``self.watch.connected`` says whether a connection stood, also when an exception
+        that is not of HTTP (a task's time-out, a signal) went through.
+        """
+        with self.watch.exchange():
+            request = requests.Request("POST", self._settings.base_url + call.path, data=call.body)
+            response = None
+            try:
+                prepared = self.prepare_request(request)
+                transport = self.merge_environment_settings(
+                    prepared.url, dict(self._settings.proxies), True, self.verify, self.cert
+                )
+                response = self.send(prepared, **transport)
+                raw = bytearray()
+                while len(raw) <= MAX_ANSWER_BYTES and (
+                    chunk := response.raw.read(_CHUNK, decode_content=False)
+                ):
+                    raw += chunk
+                headers = {name.lower(): value for name, value in response.headers.items()}
+                return answer_from(response.status_code, headers, bytes(raw), self._settings.key)
+            except (requests.RequestException, urllib3.exceptions.HTTPError, HTTPException, OSError) as error:
+                return self._miss(error)
+            except Exception as error:
+                if not self.watch.connected:
+                    raise
+                return self._miss(error)
+            finally:
+                if response is not None:
+                    response.close()
+
+    def _miss(self, error: Exception) -> Miss:
+        if not self.watch.connected:
+            return Miss(Fault.NOT_DELIVERED, f"could not be reached: {_plain(error)}")
+        if self.watch.expired:
+            return Miss(Fault.LOST, f"did not answer in full within {self._settings.timeout:g} s")
+        return Miss(Fault.LOST, f"was reached, and the connection broke: {_plain(error)}")
+
+
+class AsyncLumaSession:
+    """
+    The same over ``aiohttp``, for one event loop.
+
+    Open it inside the loop with :meth:`open`; :meth:`close` it there too.
+    """
+
+    def __init__(self, settings: LumaSettings, client: aiohttp.ClientSession, proxy: str | None) -> None:
+        self._settings = settings
+        self._client = client
+        self._proxy = proxy
+
+    @classmethod
+    async def open(cls, settings: LumaSettings, caller: str) -> AsyncLumaSession:
+        """Return a session; certificates are read in a thread, not in the loop."""
+        _check_files(settings)
+        resolved = _transport(settings)
+        tls = await asyncio.to_thread(_tls_context, settings, resolved["verify"], resolved["cert"])
+        client = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=settings.max_concurrent_requests, ssl=tls),
+            timeout=aiohttp.ClientTimeout(
+                total=settings.connect_timeout + settings.timeout,
+                sock_connect=settings.connect_timeout,
+                sock_read=settings.timeout,
+            ),
+            headers={**HEADERS, "User-Agent": user_agent(caller)},
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+        )
+        return cls(settings, client, select_proxy(settings.base_url, resolved["proxies"]))
+
+    async def exchange(self, call: HttpCall) -> Answer | Miss:
+        """Send one call and return what it came to."""
+        try:
+            async with self._client.post(
+                self._settings.base_url + call.path,
+                data=call.body,
+                headers={KEY_HEADER: self._settings.key},
+                allow_redirects=False,
+                proxy=self._proxy,
+            ) as response:
+                raw = await _read_bounded(response)
+                headers = {name.lower(): value for name, value in response.headers.items()}
+                return answer_from(response.status, headers, raw, self._settings.key)
+        except (
+            aiohttp.ClientConnectorError,
+            aiohttp.ClientHttpProxyError,
+            aiohttp.ClientSSLError,
+            aiohttp.ConnectionTimeoutError,
+            aiohttp.InvalidURL,
+        ) as error:
+            return Miss(Fault.NOT_DELIVERED, f"could not be reached: {_plain(error)}")
+        except TimeoutError:
+            return Miss(Fault.LOST, f"did not answer in full within {self._settings.timeout:g} s")
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            return Miss(Fault.LOST, f"was reached, and the connection broke: {_plain(error)}")
+
+    async def close(self) -> None:
+        """Close every socket."""
+        await self._client.close()
+
+
+def answer_from(status: int, headers: dict[str, str], raw: bytes, key: str) -> Answer:
+    """Return the answer, decoded within bounds, with the key blanked out should the gateway repeat it."""
+    body, cut = decoded(raw, headers.get("content-encoding"))
+    secret = key.encode()
+    if secret in body:
+        body = body.replace(secret, b"***")
+    return Answer(status, headers, body, cut)
+
+
+async def _read_bounded(response: aiohttp.ClientResponse) -> bytes:
+    raw = bytearray()
+    while chunk := await response.content.read(_CHUNK):
+        raw += chunk
+        if len(raw) > MAX_ANSWER_BYTES:
+            response.close()
+            break
+    return bytes(raw)
+
+
+class _WatchedAdapter(HTTPAdapter):
+    """An adapter whose connections report to a :class:`Watch`. ``requests``' own retries stay off."""
+
+    def __init__(self, watch: Watch, connections: int) -> None:
+        self._pools = _watched_pools(watch)
+        super().__init__(pool_maxsize=connections, max_retries=0)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = self._pools
+
+    def proxy_manager_for(self, proxy: str, **proxy_kwargs: Any) -> Any:
+        manager = super().proxy_manager_for(proxy, **proxy_kwargs)
+        manager.pool_classes_by_scheme = self._pools
+        return manager
+
+
+def _watched_pools(watch: Watch) -> dict[str, type[HTTPConnectionPool]]:
+    """Return connection pools whose connections report to ``watch``: a socket opened, the handshakes over."""
+
+    class Reporting:
+        def _new_conn(self) -> socket.socket:
+            sock: socket.socket = super()._new_conn()  # type: ignore[misc]
+            watch.opened(sock)
+            return sock
+
+        def connect(self) -> None:
+            super().connect()  # type: ignore[misc]
+            watch.ready(self.sock)  # type: ignore[attr-defined]
+
+        def request(self, *args: Any, **kwargs: Any) -> None:
+            if self.sock is not None:  # type: ignore[attr-defined]
+                # Kept alive from an earlier exchange: there was no connect().
+                watch.ready(self.sock)  # type: ignore[attr-defined]
+            super().request(*args, **kwargs)  # type: ignore[misc]
+
+    class Plain(Reporting, HTTPConnection):
+        pass
+
+    class Secure(Reporting, HTTPSConnection):
+        pass
+
+    class PlainPool(HTTPConnectionPool):
+        ConnectionCls = Plain
+
+    class SecurePool(HTTPSConnectionPool):
+        ConnectionCls = Secure
+
+    return {"http": PlainPool, "https": SecurePool}
+
+
+def _transport(settings: LumaSettings) -> dict[str, Any]:
+    """Return proxies, CA bundle and certificate as ``requests`` would choose them."""
+    with requests.Session() as session:
+        session.trust_env = settings.trust_env
+        return dict(
+            session.merge_environment_settings(
+                settings.base_url, dict(settings.proxies), True, settings.verify, settings.cert
+            )
+        )
+
+
+def _tls_context(settings: LumaSettings, verify: bool | str, cert: Any) -> ssl.SSLContext | bool:
+    if not settings.base_url.startswith("https"):
+        return True
+    bundle = verify if isinstance(verify, str) else certifi.where()
+    try:
+        folder = os.path.isdir(bundle)
+        context = ssl.create_default_context(
+            capath=bundle if folder else None, cafile=None if folder else bundle
+        )
+        if verify is False:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        if cert:
+            context.load_cert_chain(*([cert] if isinstance(cert, str) else cert))
+    except (OSError, ssl.SSLError) as error:
+        raise LumaConfigurationError(
+            f"Connection {settings.conn_id!r}: the certificates it names cannot be used: {_plain(error)}.",
+            next_step="Check the extras verify and cert.",
+        ) from None
+    return context
+
+
+def _check_files(settings: LumaSettings) -> None:
+    """Say at once which file is missing; on the way out it would look like a gateway that is down."""
+    named: dict[str, list[str]] = {
+        "verify": [settings.verify] if isinstance(settings.verify, str) else [],
+        "cert": [settings.cert] if isinstance(settings.cert, str) else list(settings.cert or ()),
+    }
+    for extra, paths in named.items():
+        for path in paths:
+            if not os.path.exists(path):
+                raise LumaConfigurationError(
+                    f"Connection {settings.conn_id!r}: extra {extra!r} names a file that is not here: "
+                    f"{one_line(path)}.",
+                    next_step="Put the file onto every worker and triggerer, or mend the extra.",
+                )
+
+
+def _no_auth(request: PreparedRequest) -> PreparedRequest:
+    return request
+
+
+def _origin(url: str) -> tuple[str, str, int | None]:
+    try:
+        parts = urlsplit(url)
+        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    except ValueError:
+        return ("", "", None)
+    return (parts.scheme, (parts.hostname or "").lower(), port)
+
+
+def _plain(error: BaseException) -> str:
+    """Return the innermost cause of a client's error in one line: the outer ones only repeat the address."""
+    seen = set()
+    while id(error) not in seen:
+        seen.add(id(error))
+        reason = getattr(error, "reason", None)
+        inner = reason if isinstance(reason, BaseException) else None
+        inner = inner or next((arg for arg in error.args if isinstance(arg, BaseException)), None)
+        if inner is None:
+            break
+        error = inner
+    text = one_line(str(error), 160)
+    # urllib3 puts its connection in front: "HTTPSConnection(host='…', port=443): Failed to …".
+    if (named := _CONNECTION_IN_FRONT.match(text)) is not None:
+        text = text[named.end() :]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

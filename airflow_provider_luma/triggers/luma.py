@@ -1,0 +1,109 @@
+"""
+The asynchronous wait: a triggerer looks at a generation until it ends, without holding a worker.
+
+A trigger only asks. It never submits (a triggerer's restart would replay it) and never cancels anything: a
+generation cannot be cancelled, and a trigger is stopped and started again whenever triggerers come and go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from typing import TYPE_CHECKING, Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_provider_luma.api.events import event_of, failure_event
+from airflow_provider_luma.api.polling import Pending, Wait
+from airflow_provider_luma.exceptions import LumaError
+from airflow_provider_luma.hooks.luma import LumaAsyncHook
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+class LumaStatusTrigger(BaseTrigger):
+    """
+    Wait for one generation and fire one event, a :class:`~airflow_provider_luma.api.events.LumaEvent`.
+
+    The arguments are stored in clear in Airflow's database: an id of a connection, never a key. New arguments
+    always have a default, because rows of an older release are still out there after an upgrade.
+
+    :param request_id: the generation.
+    :param luma_conn_id: id of the Airflow connection.
+    :param deadline: epoch seconds after which a generation that is still pending is given up.
+    :param started_at: epoch seconds of the first look of this wait, which was made by a worker.
+    :param poke_interval: seconds between looks; ``None``: the default schedule.
+    :param status_id_field: ``auto``, or the id field that the worker's look has settled.
+    :param answered: whether the worker's look had an answer.
+    :param looks: how often the wait has looked already.
+    """
+
+    def __init__(
+        self,
+        request_id: str,
+        luma_conn_id: str,
+        deadline: float,
+        started_at: float,
+        poke_interval: float | None = None,
+        status_id_field: str = "auto",
+        answered: bool = False,
+        looks: int = 0,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call,unused-ignore]
+        self.request_id = request_id
+        self.luma_conn_id = luma_conn_id
+        self.deadline = deadline
+        self.started_at = started_at
+        self.poke_interval = poke_interval
+        self.status_id_field = status_id_field
+        self.answered = answered
+        self.looks = looks
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the class path and arguments with which another triggerer continues this wait."""
+        return (
+            "airflow_provider_luma.triggers.luma.LumaStatusTrigger",
+            {
+                "request_id": self.request_id,
+                "luma_conn_id": self.luma_conn_id,
+                "deadline": self.deadline,
+                "started_at": self.started_at,
+                "poke_interval": self.poke_interval,
+                "status_id_field": self.status_id_field,
+                "answered": self.answered,
+                "looks": self.looks,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Look until the wait is over; yield its one event."""
+        wait = Wait(
+            self.request_id,
+            self.started_at,
+            self.deadline,
+            self.poke_interval,
+            answered=self.answered,
+            looks=self.looks,
+            conn_id=self.luma_conn_id,
+        )
+        # An event in the same second as the deferral can be taken for a task that ended without a word.
+        pause = wait.first_pause(random.random())
+        async with LumaAsyncHook(
+            self.luma_conn_id, caller="triggerer", status_id_field=self.status_id_field
+        ) as hook:
+            while True:
+                await asyncio.sleep(pause)
+                try:
+                    seen = await hook.look(self.request_id)
+                except LumaError as error:
+                    yield TriggerEvent(failure_event(self.request_id, error))
+                    return
+                decision = wait.after(seen, time.time())
+                if not isinstance(decision, Pending):
+                    yield TriggerEvent(event_of(wait, decision, time.time()))
+                    return
+                if decision.note:
+                    self.log.info("Request %s: %s", self.request_id, decision.note)
+                pause = decision.seconds

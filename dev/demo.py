@@ -1,0 +1,186 @@
+"""
+The main job, to be seen: ``make demo`` makes one video with the DAG ``luma_text_to_video`` in a real Airflow.
+
+Without a key, an emulated gateway on this machine answers; nothing is billed and nothing leaves the machine.
+With ``LUMA_SUBSCRIPTION_KEY`` set (and ``LUMA_HOST``, for another gateway than the provider's default) the
+same run drives the real gateway, which bills the generation.
+
+Exit code 0 means that the run succeeded and that the kept file plays. Whatever was started is stopped again.
+The videos stay in ``demo-videos/``, the Airflow home of the last run (logs included) in ``.cache/demo/``;
+nothing is written outside the checkout.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import importlib.metadata
+import os
+import re
+import secrets
+import shutil
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dev.airflow_rest import BrokenDag, Sighting
+from dev.airflow_stack import AirflowStack, Interrupted, StackError
+from dev.mp4 import NotPlayable, decode
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+CACHE = REPOSITORY / ".cache"
+VIDEOS = REPOSITORY / "demo-videos"
+DAG_ID = "luma_text_to_video"
+EMULATED_SECONDS = 3
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """Where the generation is ordered."""
+
+    #: None leaves it to the provider's default.
+    host: str | None
+    key: str
+    #: How long the run may take, in seconds.
+    patience: float
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo and return the exit code."""
+    params = _params(arguments)
+    CACHE.mkdir(exist_ok=True)
+    with (CACHE / "demo.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("Another demo is running in this checkout.", file=sys.stderr)
+            return 1
+        try:
+            return _demo(params)
+        except KeyboardInterrupt as interruption:
+            print(
+                "\nInterrupted; everything that was started is stopped. "
+                "A generation that the real gateway has accepted goes on there.",
+                file=sys.stderr,
+            )
+            return 128 + (interruption.signum if isinstance(interruption, Interrupted) else signal.SIGINT)
+        except (StackError, BrokenDag, TimeoutError) as error:
+            print(f"\nThe demo failed: {error}", file=sys.stderr)
+            return 1
+
+
+def _params(arguments: Sequence[str] | None) -> dict[str, object]:
+    parser = argparse.ArgumentParser(prog="make demo", description="Make one video in a real Airflow.")
+    parser.add_argument("--prompt", help="what the video shows")
+    parser.add_argument("--aspect-ratio", metavar="W:H", help="such as 16:9 or 9:16")
+    parser.add_argument("--loop", action="store_true", default=None, help="end where it began")
+    # What is not given is left to the DAG's own defaults.
+    return {name: value for name, value in vars(parser.parse_args(arguments)).items() if value is not None}
+
+
+def _demo(params: dict[str, object]) -> int:
+    began = time.monotonic()
+    home = CACHE / "demo"
+    shutil.rmtree(home, ignore_errors=True)
+    print("Luma Dream Machine, text to video, in a real Airflow\n", flush=True)
+    stack = AirflowStack(
+        home,
+        dags=REPOSITORY / "dags",
+        env={"LUMA_DEMO_VIDEOS": str(VIDEOS)},
+        migrated_copies=CACHE / "airflow",
+        # All that could be lost by ending it sooner is a database that the next demo throws away.
+        grace=3,
+    )
+    _say("Airflow", f"{importlib.metadata.version('apache-airflow')} is starting …")
+    with stack:
+        _say(
+            "", f"up after {time.monotonic() - began:.0f} s (api-server, scheduler, triggerer, dag-processor)"
+        )
+        gateway = _real_gateway() or _emulated_gateway(stack)
+        stack.api.add_connection("luma_default", "luma", host=gateway.host, password=gateway.key)
+        stack.api.wait_for_dag(DAG_ID)
+        succeeded = _run(stack, params, patience=gateway.patience)
+    print(
+        f"\n{'Done' if succeeded else 'Failed'} after {time.monotonic() - began:.0f} s; all is stopped again."
+    )
+    return 0 if succeeded else 1
+
+
+def _real_gateway() -> Gateway | None:
+    key = os.environ.get("LUMA_SUBSCRIPTION_KEY")
+    if not key:
+        return None
+    host = os.environ.get("LUMA_HOST") or None
+    _say("gateway", f"{host or 'the real one'}; this generation will be billed to your key")
+    return Gateway(host, key, patience=3900)
+
+
+def _emulated_gateway(stack: AirflowStack) -> Gateway:
+    key = secrets.token_hex(16)
+    command = ["-m", "airflow_provider_luma.emulator", "--port", "0", "--seconds", str(EMULATED_SECONDS)]
+    emulator = stack.spawn("emulator", [sys.executable, *command], env={"LUMA_EMULATOR_KEY": key})
+    deadline = time.monotonic() + 60
+    while not (address := re.search(r"http://127\.0\.0\.1:\d+", emulator.last_lines())):
+        stack.check()
+        if time.monotonic() > deadline:
+            raise TimeoutError("the emulator did not say where it listens")
+        time.sleep(0.1)
+    _say("gateway", f"emulated at {address[0]}: {EMULATED_SECONDS} s a video, nothing is billed")
+    return Gateway(address[0], key, patience=180)
+
+
+def _run(stack: AirflowStack, params: dict[str, object], *, patience: float) -> bool:
+    run_id = stack.api.trigger(DAG_ID, params)
+    _say("DAG run", f"{DAG_ID}, {run_id}\n")
+    first_seen: dict[str, float] = {}
+
+    def tell(seen: Sighting) -> None:
+        began = first_seen.setdefault(seen.task_id, seen.at)
+        took = f"   took {seen.at - began:.1f} s" if seen.state in ("success", "failed") else ""
+        _say(f"{seen.at:6.1f} s", f"{seen.task_id:<10}{seen.state}{took}")
+        if (seen.task_id, seen.state) == ("generate", "success"):
+            _say("", f"{'':<10}request id {stack.api.xcom(DAG_ID, run_id, 'generate', 'requestId')}")
+
+    history = stack.api.wait_for_run(DAG_ID, run_id, timeout=patience, on_sighting=tell)
+    if history.state == "success":
+        return _show_video(stack.api.xcom(DAG_ID, run_id, "keep"))
+    for task_id in history.failed_tasks():
+        failure = history.last(task_id)
+        print(f"\nThe last lines of the log of {task_id}:\n", file=sys.stderr)
+        lines = stack.api.logs(DAG_ID, run_id, task_id, failure.try_number if failure else 1)
+        print("\n".join(lines[-30:]), file=sys.stderr)
+    return False
+
+
+def _show_video(kept: str | None) -> bool:
+    if not kept:
+        print("\nThe run succeeded, but its task keep has returned no path.", file=sys.stderr)
+        return False
+    path = Path(kept).resolve()
+    print()
+    _say("video", str(path))
+    try:
+        video = decode(path)
+    except NotPlayable as error:
+        print(f"\nThe kept file does not play: {error}", file=sys.stderr)
+        return False
+    size = path.stat().st_size / 1024
+    _say(
+        "",
+        f"{video.width} x {video.height}, {video.seconds:.1f} s, {len(video.frames)} frames, {size:.0f} KB",
+    )
+    return True
+
+
+def _say(about: str, what: str) -> None:
+    print(f"  {about:<9} {what}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,68 @@
+"""
+One real Airflow for all system tests, in front of one emulated gateway, with the repository's example DAGs.
+
+The gateway lives in the test's own process, so that a test can ask it what it saw; Airflow's components are
+processes of their own. They start with the first test that needs them and are gone, children included, after
+the last.
+"""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from airflow_provider_luma.emulator import Emulator
+from dev.airflow_stack import AirflowStack
+from tests.places import CACHE, REPOSITORY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: Long enough for a look into the database while a task waits, also on a slow machine.
+SECONDS_PER_GENERATION = 5
+
+
+@pytest.fixture(scope="session")
+def subscription_key() -> str:
+    """Return the secret: random, so that wherever it is found, it was leaked."""
+    return secrets.token_hex(16)
+
+
+@pytest.fixture(scope="session")
+def wrong_key() -> str:
+    """Return a key that the gateway does not know, which is somebody's secret all the same."""
+    return secrets.token_hex(16)
+
+
+@pytest.fixture(scope="session")
+def gateway(subscription_key: str) -> Iterator[Emulator]:
+    """Give the emulated gateway."""
+    with Emulator(key=subscription_key, seconds=SECONDS_PER_GENERATION) as emulator:
+        yield emulator
+
+
+@pytest.fixture(scope="session")
+def airflow(
+    gateway: Emulator, subscription_key: str, wrong_key: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[AirflowStack]:
+    """Give a healthy Airflow with one good connection, ``luma_default``, and two bad ones."""
+    folder = tmp_path_factory.mktemp("airflow")
+    stack = AirflowStack(
+        folder / "home",
+        dags=REPOSITORY / "dags",
+        env={"LUMA_DEMO_VIDEOS": str(folder / "videos")},
+        migrated_copies=CACHE,
+        grace=5,
+    )
+    with stack, socket.socket() as nobody:
+        # Bound but not listening: whoever connects is refused, and nobody else can take the port.
+        nobody.bind(("127.0.0.1", 0))
+        unreachable = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        stack.api.add_connection("luma_default", "luma", host=gateway.url, password=subscription_key)
+        stack.api.add_connection("luma_wrong_key", "luma", host=gateway.url, password=wrong_key)
+        stack.api.add_connection("luma_unreachable", "luma", host=unreachable, password=subscription_key)
+        stack.api.wait_for_dag("luma_text_to_video")
+        yield stack
