@@ -166,6 +166,14 @@ class LumaRateRefused(LumaRefused):
     next_step = "A retry is safe; limit how many tasks run at once with an Airflow pool."
 
 
+class LumaSubmitInterrupted(LumaError):
+    """The task was told to stop, or its time was up, before anything was delivered."""
+
+    kind = "submit_interrupted"
+    money = "Nothing was generated, nothing is charged."
+    next_step = "A retry is safe."
+
+
 class LumaSubmitOutcomeUnknown(LumaError, AirflowFailException):
     """
     The request to generate may have reached the gateway, and its answer did not come back.
@@ -226,6 +234,42 @@ class LumaCompletedWithoutVideo(LumaError):
     next_step = (
         "Clear this task to look again for free; if it stays so, ask the vendor for the video by its id."
     )
+
+
+class LumaDownloadFailed(LumaError):
+    """The video could not be fetched or stored. Nothing is kept under its name."""
+
+    kind = "download"
+    money = "The video is paid for."
+    next_step = "A retry or a clear of this task fetches it again for free; do not submit again."
+
+
+class LumaVideoExpired(LumaDownloadFailed):
+    """The address of the video is not served any more."""
+
+    kind = "video_expired"
+    next_step = (
+        "With a request_id, a retry asks the gateway for a new address; if it stays so, ask the vendor for "
+        "the video by its id."
+    )
+
+
+class LumaUnsafeAddress(LumaDownloadFailed, AirflowFailException):
+    """The address of the video leads where a worker should not go: not https, or not a public network."""
+
+    kind = "unsafe_address"
+    next_step = (
+        "If that is meant, set the connection's extra allow_private_addresses; then clear this task, which "
+        "fetches the video for free."
+    )
+
+
+class LumaTargetExists(LumaError, AirflowFailException):
+    """There is another file where the video should be kept."""
+
+    kind = "target_exists"
+    money = "The video is paid for, and has not been fetched."
+    next_step = "Choose another destination or set overwrite, then clear this task; do not submit again."
 
 
 class LumaWaitTimeout(LumaError, AirflowSensorTimeout):

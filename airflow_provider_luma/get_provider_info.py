@@ -42,6 +42,14 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": ["airflow_provider_luma.triggers.luma"],
             }
         ],
+        "transfers": [
+            {
+                "source-integration-name": "Luma Dream Machine",
+                "target-integration-name": "Common IO",
+                "python-module": "airflow_provider_luma.transfers.luma_to_object_storage",
+            }
+        ],
+        "extra-links": ["airflow_provider_luma.links.luma.LumaVideoLink"],
         "connection-types": [
             {
                 "connection-type": "luma",

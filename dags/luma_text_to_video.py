@@ -1,7 +1,9 @@
 """
 Text to video: submit a prompt, wait without holding a worker, keep the file.
 
-Trigger it from the UI with a prompt of your own. It needs the Airflow connection ``luma_default``.
+Trigger it from the UI with a prompt of your own. It needs the Airflow connection ``luma_default``. The
+video goes to ``$LUMA_DEMO_VIDEOS`` (default: ``luma-videos`` where Airflow runs); in earnest, give a bucket
+as destination.
 """
 
 from __future__ import annotations
@@ -10,12 +12,14 @@ import os
 from pathlib import Path
 
 import pendulum
-from airflow.providers.common.compat.sdk import DAG, Param, task
+from airflow.providers.common.compat.sdk import DAG, Param
 
 from airflow_provider_luma.operators.luma import LumaGenerateOperator
 from airflow_provider_luma.sensors.luma import LumaStatusSensor
+from airflow_provider_luma.transfers.luma_to_object_storage import LumaToObjectStorageOperator
 
 PROMPT = "A giant floating jellyfish gliding over a city skyline, its tentacles glowing softly in the night."
+FOLDER = Path(os.environ.get("LUMA_DEMO_VIDEOS", "luma-videos")).absolute()
 
 with DAG(
     dag_id="luma_text_to_video",
@@ -48,22 +52,12 @@ with DAG(
         deferrable=True,
     )
 
-    @task
-    def keep(request_id: str, video_url: str) -> str:
-        """Download the video into ``$LUMA_DEMO_VIDEOS`` (default ``./luma-videos``) and return its path."""
-        import requests
+    keep = LumaToObjectStorageOperator(
+        task_id="keep",
+        request_id="{{ ti.xcom_pull(task_ids='generate', key='requestId') }}",
+        video_url="{{ ti.xcom_pull(task_ids='wait') }}",
+        destination=f"file://{FOLDER}/",
+        luma_conn_id="{{ params.luma_conn_id }}",
+    )
 
-        folder = Path(os.environ.get("LUMA_DEMO_VIDEOS", "luma-videos")).resolve()
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{request_id}.mp4"
-        part = path.with_suffix(".part")
-        with requests.get(video_url, stream=True, timeout=(10, 60)) as response:
-            response.raise_for_status()
-            with part.open("wb") as file:
-                for chunk in response.iter_content(1024 * 1024):
-                    file.write(chunk)
-        part.replace(path)
-        return str(path)
-
-    generate >> wait
-    keep(request_id=generate.output, video_url=wait.output)
+    generate >> wait >> keep

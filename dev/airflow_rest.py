@@ -235,6 +235,32 @@ class AirflowRest:
         )
         return [line for message in answer["content"] for line in _log_lines(message)]
 
+    def clear(self, dag_id: str, run_id: str, task_id: str) -> None:
+        """Clear one task, whatever its state, as the button of that name does; its run goes on."""
+        body = {"dry_run": False, "dag_run_id": run_id, "task_ids": [task_id], "only_failed": False}
+        self.call("POST", f"dags/{dag_id}/clearTaskInstances", body)
+
+    # A task's state store (Airflow 3.3)
+
+    def stored_state(self, dag_id: str, run_id: str, task_id: str, key: str) -> Any:
+        """Return what a task keeps in its state store under this key, or None."""
+        path = f"{self._task(dag_id, run_id, task_id)}/state-store/{quote(key, safe='')}"
+        try:
+            return self.call("GET", path)["value"]
+        except requests.HTTPError as error:
+            if error.response is not None and error.response.status_code == 404:
+                return None
+            raise
+
+    def store_state(self, dag_id: str, run_id: str, task_id: str, key: str, value: object) -> None:
+        """Put something into a task's state store, to stay there."""
+        path = f"{self._task(dag_id, run_id, task_id)}/state-store/{quote(key, safe='')}"
+        self.call("PUT", path, {"value": value, "expires_at": None})
+
+    def delete_state(self, dag_id: str, run_id: str, task_id: str, key: str) -> None:
+        """Delete one key of a task's state store."""
+        self.call("DELETE", f"{self._task(dag_id, run_id, task_id)}/state-store/{quote(key, safe='')}")
+
     # Connections
 
     def add_connection(

@@ -162,7 +162,7 @@ def _show_video(kept: str | None) -> bool:
     if not kept:
         print("\nThe run succeeded, but its task keep has returned no path.", file=sys.stderr)
         return False
-    path = Path(kept).resolve()
+    path = Path(kept.removeprefix("file://"))
     print()
     _say("video", str(path))
     try:

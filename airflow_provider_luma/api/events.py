@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, TypedDict
 
-from airflow_provider_luma.api.models import is_web_address
+from airflow_provider_luma.api.models import GenerationStatus, is_web_address
 from airflow_provider_luma.api.polling import Done, GaveUp, GenerationSummary, Wait
 from airflow_provider_luma.api.text import one_line
 from airflow_provider_luma.exceptions import (
@@ -94,6 +94,8 @@ def generation_of(event: Any, request_id: str) -> GenerationSummary:
         generation = event.get("generation")
         if not isinstance(generation, dict) or not is_web_address(generation.get("video_url")):
             raise _strange(event, request_id, "it says completed without an address of a video")
+        if generation.get("status") != GenerationStatus.COMPLETED.value:
+            raise _strange(event, request_id, "it says completed of a generation that is not")
         return {
             "request_id": request_id,
             "status": str(generation.get("status")),

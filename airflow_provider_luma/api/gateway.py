@@ -16,9 +16,10 @@ from __future__ import annotations
 import json
 import re
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from airflow_provider_luma.api.models import (
     Generation,
@@ -77,6 +78,8 @@ _MODERATION = re.compile(r"moderat|blacklist|inappropriate", re.IGNORECASE)
 _NO_CREDIT = re.compile(
     r"(insufficient|not enough|out of)[\W_]+([^\W_]+[\W_]+)?(balance|credit|fund)", re.IGNORECASE
 )
+_UNICODE_ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
+_ESCAPE = re.compile(r"\\([\\/\"])")
 _TRY_AGAIN_IN = re.compile(r"try again in (\d{1,9}) seconds", re.IGNORECASE)
 
 
@@ -144,12 +147,26 @@ class Answer:
     :param headers: header names in lower case.
     :param body: at most :data:`MAX_ANSWER_BYTES`, decoded.
     :param cut: whether there was more than that, or the encoding could not be read.
+    :param secret: the key, to be blanked out of what is quoted: a gateway may repeat it, and JSON may spell
+        it in a way that no search of the raw bytes finds.
     """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
     cut: bool = False
+    secret: str = field(default="", repr=False)
+
+    def without_secret(self, text: str) -> str:
+        """Return ``text`` with the key blanked out, as it is and as JSON spells it."""
+        if not self.secret:
+            return text
+        return text.replace(self.secret, "***").replace(json.dumps(self.secret)[1:-1], "***")
+
+    def gives_away(self, value: str) -> bool:
+        """Return whether ``value``, which would be passed on as it is, holds the key."""
+        # A key of a few characters would be found in every id.
+        return len(self.secret) >= 8 and self.secret in unquote(value)
 
 
 @dataclass(frozen=True)
@@ -203,11 +220,11 @@ def look(
     auto = status_id_field == "auto"
     fields = STATUS_ID_FIELDS if auto else (status_id_field,)
     found: list[Generation | Miss] = []
-    for field in fields:
-        seen = read_status((yield status_call(request_id, field)), request_id)
+    for name in fields:
+        seen = read_status((yield status_call(request_id, name)), request_id)
         if isinstance(seen, Generation) and seen.status is not GenerationStatus.NOT_FOUND:
             # Only a status settles the field: an error without one may be about the field itself.
-            return seen, field if seen.raw_status or seen.video_url else status_id_field
+            return seen, name if seen.raw_status or seen.video_url else status_id_field
         if isinstance(seen, Miss) and seen.http_status not in (400, 404):
             return seen, status_id_field
         found.append(seen)
@@ -226,9 +243,9 @@ def read_submit(answer: Answer | Miss) -> str | Miss:
     if body is None:
         return _miss(Fault.UNUSABLE, answer, f"answered HTTP {answer.status} without a JSON object")
     # The page's answer says requestId; its prose calls the same thing "the task_id of the initial response".
-    for field in ("requestId", "task_id"):
-        request_id = usable_request_id(body.get(field))
-        if request_id is not None:
+    for name in ("requestId", "task_id"):
+        request_id = usable_request_id(body.get(name))
+        if request_id is not None and not answer.gives_away(request_id):
             return request_id
     return _miss(Fault.UNUSABLE, answer, f"answered HTTP {answer.status} without a usable requestId")
 
@@ -238,7 +255,7 @@ def read_status(answer: Answer | Miss, request_id: str) -> Generation | Miss:
     if isinstance(answer, Miss):
         return answer
     body = _json_object(answer)
-    word = _word(body)
+    word = _word(body, answer)
     if 200 <= answer.status < 300:
         if body is None:
             return _miss(Fault.UNUSABLE, answer, f"answered HTTP {answer.status} without a JSON object")
@@ -248,6 +265,8 @@ def read_status(answer: Answer | Miss, request_id: str) -> Generation | Miss:
         return _miss(Fault.UNUSABLE, answer, "answered about another request id than the one asked about")
     url = body.get("video_url")
     video_url = url.strip() if isinstance(url, str) and is_web_address(url.strip()) else None
+    if video_url is not None and answer.gives_away(video_url):
+        video_url = None
     status = _class_of(word)
     if not word and isinstance(body.get("status") or "", str):
         if video_url is not None:
@@ -256,14 +275,16 @@ def read_status(answer: Answer | Miss, request_id: str) -> Generation | Miss:
             # {"msg": "Image Getting Created"} and its like: accepted, nothing to say yet.
             status = GenerationStatus.PENDING if body.get("msg") else GenerationStatus.UNKNOWN
     failed = status is GenerationStatus.FAILED
-    reason = None if status in (GenerationStatus.PENDING, GenerationStatus.COMPLETED) else _reason(body)
+    reason = (
+        None if status in (GenerationStatus.PENDING, GenerationStatus.COMPLETED) else _reason(body, answer)
+    )
     return Generation(
         request_id=request_id,
         status=status,
         raw_status=word,
         video_url=video_url,
         reason=reason,
-        moderated=failed and any(_MODERATION.search(text) for text in _explanations(body)),
+        moderated=failed and any(_MODERATION.search(text) for text in _explanations(body, answer)),
     )
 
 
@@ -306,10 +327,12 @@ def _names_another(body: dict[str, Any], request_id: str) -> bool:
     return any(found is not None and found != request_id for found in named)
 
 
-def _word(body: dict[str, Any] | None) -> str:
+def _word(body: dict[str, Any] | None, answer: Answer) -> str:
     """Return the gateway's status word, stripped and bounded; empty if there is none."""
     status = (body or {}).get("status")
-    return one_line(status, 60) if isinstance(status, str) else ""
+    if status is None:
+        return ""
+    return one_line(answer.without_secret(status if isinstance(status, str) else json.dumps(status)), 60)
 
 
 def _class_of(word: str) -> GenerationStatus:
@@ -325,21 +348,21 @@ def _class_of(word: str) -> GenerationStatus:
     return GenerationStatus.UNKNOWN
 
 
-def _explanations(body: dict[str, Any]) -> list[str]:
+def _explanations(body: dict[str, Any], answer: Answer) -> list[str]:
     """Return what the gateway explains: the documented ``error`` first, then siblings' names for it."""
     found = []
-    for field in ("error", "failure_reason", "reason", "message", "msg"):
-        value = body.get(field)
+    for name in ("error", "failure_reason", "reason", "message", "msg"):
+        value = body.get(name)
         if isinstance(value, (dict, list)) and value:
-            value = json.dumps(value)
+            value = json.dumps(value, ensure_ascii=False)
         if isinstance(value, str) and value.strip():
-            found.append(value)
+            found.append(answer.without_secret(value))
     return found
 
 
-def _reason(body: dict[str, Any]) -> str | None:
+def _reason(body: dict[str, Any], answer: Answer) -> str | None:
     """Return the gateway's explanation in one bounded line."""
-    return next((one_line(text) for text in _explanations(body)), None)
+    return next((one_line(text) for text in _explanations(body, answer)), None)
 
 
 def _severity(seen: Generation | Miss) -> int:
@@ -397,12 +420,15 @@ def _is_html(answer: Answer) -> bool:
 
 
 def _text(answer: Answer) -> str:
-    return answer.body[:4096].decode("utf-8", "replace")
+    """Return the start of the body as text, with JSON's spellings undone, so that the key is found in it."""
+    text = answer.body[:4096].decode("utf-8", "replace")
+    text = _UNICODE_ESCAPE.sub(lambda spelt: chr(int(spelt[1], 16)), text)
+    return answer.without_secret(_ESCAPE.sub(r"\1", text))
 
 
 def _miss(fault: Fault, answer: Answer, what: str) -> Miss:
     body = _json_object(answer)
-    said = _reason(body) if body else None
+    said = _reason(body, answer) if body else None
     if said is None and not _is_html(answer):
         said = one_line(_text(answer)) or None
     retry_after = answer.headers.get("retry-after")
@@ -410,7 +436,7 @@ def _miss(fault: Fault, answer: Answer, what: str) -> Miss:
         retry_after = asked[1]
     return Miss(
         fault=fault,
-        detail=f"{what}: {said}" if said else what,
+        detail=f"{what}: {said.rstrip('.')}" if said else what,
         http_status=answer.status,
         retry_after=retry_after,
         date=answer.headers.get("date"),

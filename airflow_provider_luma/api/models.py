@@ -111,7 +111,7 @@ class GenerationRequest:
         return cls(
             prompt=prompt,
             aspect_ratio="16:9" if is_absent(aspect_ratio) else _stripped(aspect_ratio),
-            loop=_rendered_bool("loop", loop),
+            loop=rendered_bool("loop", loop),
             image_url=None if is_absent(image_url) else _stripped(image_url),
         )
 
@@ -208,6 +208,24 @@ def rendered_request_id(value: Any) -> str:
     return request_id
 
 
+def rendered_bool(name: str, value: Any) -> bool:
+    """
+    Return what a rendered template value means as a switch: true/false/1/0/yes/no in any case, absent: false.
+
+    :raises LumaInvalidRequest: names the field.
+    """
+    if isinstance(value, bool):
+        return value
+    word = str(value).strip().lower()
+    if word in _TRUE:
+        return True
+    if word in _FALSE or is_absent(value):
+        return False
+    raise LumaInvalidRequest(
+        f"{name} must be true or false (or 1, 0, yes, no), not {one_line(repr(value), 80)}."
+    )
+
+
 def _check_prompt(prompt: Any) -> None:
     if not isinstance(prompt, str):
         raise LumaInvalidRequest(f"prompt must be text, not {type(prompt).__name__}.")
@@ -223,19 +241,6 @@ def _check_prompt(prompt: Any) -> None:
         raise LumaInvalidRequest(
             "prompt holds half of a character (a lone surrogate) and cannot be sent."
         ) from None
-
-
-def _rendered_bool(name: str, value: Any) -> bool:
-    if isinstance(value, bool):
-        return value
-    word = str(value).strip().lower()
-    if word in _TRUE:
-        return True
-    if word in _FALSE or is_absent(value):
-        return False
-    raise LumaInvalidRequest(
-        f"{name} must be true or false (or 1, 0, yes, no), not {one_line(repr(value), 80)}."
-    )
 
 
 def _stripped(value: Any) -> Any:

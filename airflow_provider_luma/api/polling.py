@@ -171,7 +171,7 @@ class Wait:
                 now,
                 LumaGenerationNotFound(
                     "The gateway does not know this request id"
-                    + (f": {seen.reason}." if seen.reason else "."),
+                    + (f": {seen.reason.rstrip('.')}." if seen.reason else "."),
                     request_id=self.request_id,
                 ),
                 seen,
@@ -182,7 +182,8 @@ class Wait:
                 NO_STATUS_WINDOW,
                 now,
                 LumaGenerationFailed(
-                    f"The gateway reports an error and no status: {seen.reason}.", request_id=self.request_id
+                    f"The gateway reports an error and no status: {seen.reason.rstrip('.')}.",
+                    request_id=self.request_id,
                 ),
                 seen,
             )
@@ -268,7 +269,7 @@ class Wait:
 
 
 def _failure(seen: Generation) -> LumaError:
-    said = f": {seen.reason}." if seen.reason else ", without a reason."
+    said = f": {seen.reason.rstrip('.')}." if seen.reason else ", without a reason."
     error = LumaGenerationModerated if seen.moderated else LumaGenerationFailed
     return error(
         f"The gateway ended the generation with {seen.raw_status!r}{said}", request_id=seen.request_id

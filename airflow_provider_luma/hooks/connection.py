@@ -39,6 +39,7 @@ _KNOWN_EXTRAS = frozenset(
         "requests_per_second",
         "retry_generate_on_503",
         "allow_http",
+        "allow_private_addresses",
         "verify",
         "cert",
         "proxies",
@@ -61,6 +62,7 @@ class LumaSettings:
     :param max_concurrent_requests: requests under way at once, per process.
     :param requests_per_second: requests started per second at most, per process; ``None``: no limit.
     :param retry_generate_on_503: whether a 503 counts as refused before any work.
+    :param allow_private_addresses: whether a video may be fetched from a network that is not public.
     :param verify: whether TLS certificates are checked, or the path of a CA bundle.
     :param cert: path of a client certificate, or its pair with the key's path.
     :param proxies: as in ``requests``: scheme (or ``scheme://host``) to proxy address.
@@ -76,6 +78,7 @@ class LumaSettings:
     max_concurrent_requests: int = DEFAULT_MAX_CONCURRENT_REQUESTS
     requests_per_second: float | None = None
     retry_generate_on_503: bool = False
+    allow_private_addresses: bool = False
     verify: bool | str = True
     cert: str | tuple[str, str] | None = field(default=None, repr=False)
     proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -114,6 +117,7 @@ def settings_from(connection: Connection, conn_id: str) -> LumaSettings:
         max_concurrent_requests=int(concurrent),
         requests_per_second=per_second or None,
         retry_generate_on_503=extras.boolean("retry_generate_on_503", False),
+        allow_private_addresses=extras.boolean("allow_private_addresses", False),
         verify=extras.verify(),
         cert=extras.cert(),
         proxies=extras.proxies(),
@@ -269,4 +273,29 @@ class _Extras:
             isinstance(scheme, str) and isinstance(proxy, str) for scheme, proxy in value.items()
         ):
             raise self.wrong("proxies", "must be an object of scheme to proxy address", type(value))
+        for scheme, proxy in value.items():
+            if not _is_proxy_address(proxy):
+                # The address may hold a password: it is not shown.
+                raise self.wrong(
+                    "proxies",
+                    "must hold addresses such as http://proxy:3128 (with user and password percent-encoded)",
+                    {scheme: "…"},
+                )
         return dict(value)
+
+
+def _is_proxy_address(proxy: str) -> bool:
+    try:
+        parts = urlsplit(proxy)
+        return (
+            parts.scheme in ("http", "https")
+            and bool(parts.hostname)
+            and (parts.port is None or parts.port > 0)
+            and parts.path in ("", "/")
+            and not parts.query
+            and not parts.fragment
+            and proxy.isprintable()
+            and not any(char.isspace() for char in proxy)
+        )
+    except ValueError:
+        return False

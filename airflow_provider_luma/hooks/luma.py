@@ -12,12 +12,11 @@ import asyncio
 import random
 import time
 import uuid
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import tenacity
 from airflow.providers.common.compat.connection import get_async_connection
-from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
+from airflow.providers.common.compat.sdk import AirflowNotFoundException, AirflowTaskTimeout, BaseHook
 from airflow.providers.http.hooks.http import HttpHook
 
 from airflow_provider_luma.api.gateway import (
@@ -31,12 +30,12 @@ from airflow_provider_luma.api.gateway import (
 )
 from airflow_provider_luma.api.models import Generation, GenerationRequest, GenerationStatus
 from airflow_provider_luma.api.polling import Done, GaveUp, Wait
-from airflow_provider_luma.api.retry import error_for, pause_before_next, rule
+from airflow_provider_luma.api.retry import MAX_WORKER_PAUSE, error_for, pause_before_next, rule
 from airflow_provider_luma.api.text import quoted_prompt
 from airflow_provider_luma.exceptions import (
     LumaConfigurationError,
     LumaError,
-    LumaProtocolError,
+    LumaSubmitInterrupted,
     LumaSubmitOutcomeUnknown,
 )
 from airflow_provider_luma.hooks.connection import LumaSettings, settings_from
@@ -54,27 +53,15 @@ _T = TypeVar("_T")
 DEFAULT_WAIT_TIMEOUT = 3600.0
 
 
-@dataclass
-class _Flight:
-    """
-    A submit on its way.
-
-    :param session: set while a POST may have been delivered without a definite answer.
-    :param request_id: set as soon as the gateway has accepted.
-    """
-
-    session: LumaSession | None = None
-    request_id: str | None = None
-
-
 class LumaHook(HttpHook):
     """
     Talk to the Luma gateway from a task.
 
     An ``HttpHook`` to those who know one: the connection's ``verify``, ``cert``, ``proxies``, ``timeout`` and
     ``trust_env`` keep their meaning. What it does differently, it does for the key and for money: the key is
-    sent in the gateway's header, to the connection's own host only; redirects are refused; every call is
-    bounded in time and size; extras are never sent as headers.
+    sent in the gateway's header, to the connection's own host only; redirects are refused; extras are never
+    sent as headers. Its own calls (all but :meth:`run` and a session of :meth:`get_conn`) are bounded in time
+    and size.
 
     :param luma_conn_id: id of an Airflow connection of type ``luma``; default ``luma_default``.
     """
@@ -90,6 +77,8 @@ class LumaHook(HttpHook):
         self._settings: LumaSettings | None = None
         self._session: LumaSession | None = None
         self._status_id_field: str | None = None
+        #: The id that the last call of :meth:`generate` got, from the moment the gateway accepted.
+        self.last_submitted: str | None = None
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
@@ -182,49 +171,60 @@ class LumaHook(HttpHook):
         :return: the gateway's request id.
         :raises LumaRefused: the gateway refused; nothing is charged.
         :raises LumaUnreachable: no connection came about; nothing is charged.
+        :raises LumaSubmitInterrupted: the task's ``execution_timeout`` fired before anything was delivered;
+            nothing is charged.
         :raises LumaSubmitOutcomeUnknown: neither accepted nor refused; it may be running and be billed. Its
             ``request_id`` is set if the gateway accepted and only this process was interrupted.
         """
         settings = self.settings
         call = submit_call(request)
-        flight = _Flight()
+        #: The session of a POST that may have been delivered and has no definite answer yet.
+        flight: LumaSession | None = None
 
         def once() -> str | Miss:
+            nonlocal flight
             # A connection of its own: a kept-alive one that went stale would look like a lost answer.
             with LumaSession(settings, "task") as session:
                 if before_send is not None:
                     before_send()
-                flight.session = session
+                flight = session
                 seen = read_submit(session.exchange(call))
                 if isinstance(seen, str):
-                    flight.request_id = seen
+                    self.last_submitted = seen
                 elif not self._is_unknown(seen):
-                    flight.session = None
+                    flight = None
                 return seen
 
+        self.last_submitted = None
         try:
             seen, tries = self._sent(Call.GENERATE, once)
+            if isinstance(seen, Miss):
+                raise self._error(Call.GENERATE, seen, tries)
+            self.log.info("Submitted request %s: %s", seen, quoted_prompt(request.prompt))
+            return seen
+        except LumaError:
+            raise
         except BaseException as interruption:
             # Airflow's execution_timeout is a BaseException and may fire between any two lines.
             name = type(interruption).__name__
-            if flight.request_id is not None:
+            if self.last_submitted is not None:
                 raise LumaSubmitOutcomeUnknown(
-                    f"The gateway accepted the generation as {flight.request_id}, and this process was "
+                    f"The gateway accepted the generation as {self.last_submitted}, and this process was "
                     f"interrupted by {name} before it could go on.",
-                    request_id=flight.request_id,
+                    request_id=self.last_submitted,
                     money="The generation is running and is paid for.",
                     next_step="Wait for it with a LumaStatusSensor and this id; do not submit again.",
                 ) from interruption
-            if flight.session is not None and flight.session.watch.connected:
+            if flight is not None and flight.watch.connected:
                 raise LumaSubmitOutcomeUnknown(
                     f"Submitting a generation was interrupted by {name} after the request may have been "
                     "sent and before its answer was read."
                 ) from interruption
+            if isinstance(interruption, AirflowTaskTimeout):
+                raise LumaSubmitInterrupted(
+                    f"Submitting a generation was interrupted by {name} before anything was delivered."
+                ) from interruption
             raise
-        if isinstance(seen, Miss):
-            raise self._error(Call.GENERATE, seen, tries)
-        self.log.info("Submitted request %s: %s", seen, quoted_prompt(request.prompt))
-        return seen
 
     @property
     def status_id_field(self) -> str:
@@ -241,8 +241,9 @@ class LumaHook(HttpHook):
             while True:
                 call = steps.send(self._session.exchange(call))
         except StopIteration as end:
-            seen, self._status_id_field = end.value
-            return _generation_or_miss(seen)
+            result: tuple[Generation | Miss, str] = end.value
+            seen, self._status_id_field = result
+            return seen
 
     def get_status(self, request_id: str) -> Generation:
         """
@@ -279,7 +280,7 @@ class LumaHook(HttpHook):
                 raise decision.error
             if decision.note:
                 self.log.info("Request %s: %s", request_id, decision.note)
-            time.sleep(decision.seconds)
+            time.sleep(min(decision.seconds, MAX_WORKER_PAUSE))
 
     def test_connection(self) -> tuple[bool, str]:
         """
@@ -342,7 +343,7 @@ class LumaHook(HttpHook):
             seen = state.outcome.result() if state.outcome is not None else None
             if isinstance(seen, Miss) and state.next_action is not None:
                 self.log.warning(
-                    "%s, try %d: the gateway %s. Nothing was charged; sending again in %.1f s.",
+                    "%s, try %d: the gateway %s. Nothing is charged for that; sending again in %.1f s.",
                     call.value,
                     state.attempt_number,
                     seen.detail,
@@ -398,6 +399,7 @@ class LumaAsyncHook(BaseHook):
         self.luma_conn_id = luma_conn_id
         self._caller = caller
         self._session: AsyncLumaSession | None = None
+        self._opening = asyncio.Lock()
         self._status_id_field = status_id_field
 
     async def look(self, request_id: str) -> Generation | Miss:
@@ -409,8 +411,9 @@ class LumaAsyncHook(BaseHook):
             while True:
                 call = steps.send(await session.exchange(call))
         except StopIteration as end:
-            seen, self._status_id_field = end.value
-            return _generation_or_miss(seen)
+            result: tuple[Generation | Miss, str] = end.value
+            seen, self._status_id_field = result
+            return seen
 
     async def get_status(self, request_id: str) -> Generation:
         """
@@ -447,19 +450,16 @@ class LumaAsyncHook(BaseHook):
         await self.close()
 
     async def _opened(self) -> AsyncLumaSession:
-        if self._session is None:
-            connection = await _found_async(self.luma_conn_id)
-            settings = settings_from(connection, self.luma_conn_id)
-            self._session = await AsyncLumaSession.open(settings, self._caller)
-            if self._status_id_field == "auto":
-                self._status_id_field = settings.status_id_field
+        async with self._opening:
+            return self._session or await self._open()
+
+    async def _open(self) -> AsyncLumaSession:
+        connection = await _found_async(self.luma_conn_id)
+        settings = settings_from(connection, self.luma_conn_id)
+        if self._status_id_field == "auto":
+            self._status_id_field = settings.status_id_field
+        self._session = await AsyncLumaSession.open(settings, self._caller)
         return self._session
-
-
-def _generation_or_miss(seen: Any) -> Generation | Miss:
-    if isinstance(seen, (Generation, Miss)):
-        return seen
-    raise LumaProtocolError(f"A look came to {type(seen).__name__}.")
 
 
 def _unknown_connection(conn_id: str, why: Exception) -> LumaConfigurationError:

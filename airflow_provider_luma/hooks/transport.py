@@ -21,7 +21,6 @@ import re
 import socket
 import ssl
 import threading
-from http.client import HTTPException
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -29,11 +28,11 @@ from urllib.parse import urlsplit
 import aiohttp
 import certifi
 import requests
-import urllib3
 from requests.adapters import HTTPAdapter
 from requests.utils import select_proxy
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.util.ssltransport import SSLTransport
 
 from airflow_provider_luma import __version__
 from airflow_provider_luma.api.gateway import (
@@ -48,6 +47,7 @@ from airflow_provider_luma.api.gateway import (
 )
 from airflow_provider_luma.api.text import one_line
 from airflow_provider_luma.exceptions import LumaConfigurationError
+from airflow_provider_luma.hooks.connection import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from airflow_provider_luma.hooks.connection import LumaSettings
 
 _CHUNK = 64 * 1024
+_CREDENTIALS = re.compile(r"[^\s'\"(]*@")
 _CONNECTION_IN_FRONT = re.compile(r"(<[^>]*>|\w+\([^)]*\)): ")
 
 
@@ -89,7 +90,8 @@ class Watch(threading.local):
     """
     What is known of the exchange that the current thread has under way.
 
-    It learns of the socket from the connection classes below, ends what takes too long by shutting the socket
+    Outside :meth:`exchange` (a session that a user sends with) it does nothing. Inside, it learns of the
+    socket from the connection classes below, ends what takes too long by shutting the socket
     down (a time-out of the socket itself starts anew with every byte), and knows whether the handshakes are
     over.
     """
@@ -98,6 +100,7 @@ class Watch(threading.local):
         self._connect_timeout = connect_timeout
         self._timeout = timeout
         self._alarm: _Alarm | None = None
+        self._under_way = False
         #: Whether the handshakes are over: from here on, the request may have been delivered.
         self.connected = False
 
@@ -110,18 +113,26 @@ class Watch(threading.local):
     def exchange(self) -> Iterator[None]:
         """Watch one exchange."""
         self.connected = False
+        self._under_way = True
         try:
             yield
         finally:
+            self._under_way = False
             self._set_alarm(None)
 
     def opened(self, sock: Any) -> None:
         """TCP stands; the proxy's and TLS's handshakes have the connect timeout."""
-        self._set_alarm(_Alarm(self._connect_timeout, sock))
+        if self._under_way:
+            self._set_alarm(_Alarm(self._connect_timeout, sock))
 
     def ready(self, sock: Any) -> None:
         """The handshakes are over; nothing of the request has been sent yet."""
-        if not self.connected:
+        if self._under_way and not self.connected:
+            # A socket that was shut down goes through the motions of connecting all the same, TLS left out.
+            if self.expired:
+                raise TimeoutError(f"not connected within {self._connect_timeout:g} s")
+            if isinstance(sock, (ssl.SSLSocket, SSLTransport)) and sock.version() is None:
+                raise ConnectionError("the TLS handshake did not take place")
             self._set_alarm(_Alarm(self._timeout, sock))
             self.connected = True
 
@@ -152,18 +163,20 @@ class LumaSession(requests.Session):
         self.cert = settings.cert
         self.headers.update(HEADERS)
         self.headers["User-Agent"] = user_agent(caller)
-        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        # Any auth at all keeps requests from looking into ~/.netrc.
-        self.auth = _no_auth
+        block_cookies(self)
+        self.auth = no_auth
         self.watch = Watch(settings.connect_timeout, settings.timeout)
+        pools = pools_with(_reporting_to(self.watch))
         for scheme in ("https://", "http://"):
-            self.mount(scheme, _WatchedAdapter(self.watch, settings.max_concurrent_requests))
+            self.mount(scheme, AdapterWithPools(pools, settings.max_concurrent_requests))
 
     def send(self, request: PreparedRequest, **kwargs: Any) -> Response:
         """Send, with the key if the request goes to the connection's own origin; never follow a redirect."""
         kwargs["allow_redirects"] = False
         if kwargs.get("timeout") is None:
             kwargs["timeout"] = (self._settings.connect_timeout, self._settings.timeout)
+        if "proxies" not in kwargs:
+            kwargs["proxies"] = self.merge_environment_settings(request.url, {}, None, None, None)["proxies"]
         request.headers.pop(KEY_HEADER, None)
         if _origin(request.url or "") == _origin(self._settings.base_url):
             request.headers[KEY_HEADER] = self._settings.key
@@ -171,6 +184,14 @@ class LumaSession(requests.Session):
             return super().send(request, **kwargs)
         finally:
             request.headers.pop(KEY_HEADER, None)
+
+    def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
+        """Take proxies from the environment, but for a gateway on loopback: that is nobody else's."""
+        own = {**self.proxies, **(proxies or {})}
+        merged = super().merge_environment_settings(url, proxies, stream, verify, cert)
+        if is_loopback(urlsplit(str(url)).hostname or ""):
+            merged["proxies"] = own
+        return merged
 
     def get_redirect_target(self, resp: Response) -> str | None:
         """Return ``None``: the session does not even compute where a redirect leads."""
@@ -199,11 +220,8 @@ class LumaSession(requests.Session):
                     raw += chunk
                 headers = {name.lower(): value for name, value in response.headers.items()}
                 return answer_from(response.status_code, headers, bytes(raw), self._settings.key)
-            except (requests.RequestException, urllib3.exceptions.HTTPError, HTTPException, OSError) as error:
-                return self._miss(error)
             except Exception as error:
-                if not self.watch.connected:
-                    raise
+                # The clients raise many things; what counts is whether the request can have been delivered.
                 return self._miss(error)
             finally:
                 if response is not None:
@@ -211,10 +229,32 @@ class LumaSession(requests.Session):
 
     def _miss(self, error: Exception) -> Miss:
         if not self.watch.connected:
-            return Miss(Fault.NOT_DELIVERED, f"could not be reached: {_plain(error)}")
+            return _not_delivered(self._settings, error)
         if self.watch.expired:
             return Miss(Fault.LOST, f"did not answer in full within {self._settings.timeout:g} s")
-        return Miss(Fault.LOST, f"was reached, and the connection broke: {_plain(error)}")
+        return Miss(Fault.LOST, f"was reached, and the connection broke: {plain_reason(error)}")
+
+
+class _Progress:
+    """How far one asynchronous exchange has come, and until when its next step may take."""
+
+    def __init__(self, settings: LumaSettings, bound: asyncio.Timeout) -> None:
+        self._settings = settings
+        self._bound = bound
+        #: Whether the handshakes are over: from here on, the request may have been delivered.
+        self.connected = False
+
+    def opening(self) -> None:
+        """A connection is being made: TCP, proxy and TLS have the connect timeout."""
+        self._end_after(self._settings.connect_timeout)
+
+    def ready(self) -> None:
+        """The connection stands, new or kept alive; nothing of the request has been sent yet."""
+        self.connected = True
+        self._end_after(self._settings.timeout)
+
+    def _end_after(self, seconds: float) -> None:
+        self._bound.reschedule(asyncio.get_running_loop().time() + seconds)
 
 
 class AsyncLumaSession:
@@ -232,60 +272,77 @@ class AsyncLumaSession:
     @classmethod
     async def open(cls, settings: LumaSettings, caller: str) -> AsyncLumaSession:
         """Return a session; certificates are read in a thread, not in the loop."""
-        _check_files(settings)
-        resolved = _transport(settings)
+        resolved = _transport(settings, caller)
         tls = await asyncio.to_thread(_tls_context, settings, resolved["verify"], resolved["cert"])
         client = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=settings.max_concurrent_requests, ssl=tls),
-            timeout=aiohttp.ClientTimeout(
-                total=settings.connect_timeout + settings.timeout,
-                sock_connect=settings.connect_timeout,
-                sock_read=settings.timeout,
-            ),
+            # The bounds are ours: aiohttp's own do not tell connecting from answering.
+            timeout=aiohttp.ClientTimeout(total=None),
             headers={**HEADERS, "User-Agent": user_agent(caller)},
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
+            trace_configs=[_tracing()],
         )
         return cls(settings, client, select_proxy(settings.base_url, resolved["proxies"]))
 
     async def exchange(self, call: HttpCall) -> Answer | Miss:
         """Send one call and return what it came to."""
+        settings = self._settings
+        bound = asyncio.timeout(None)
+        progress = _Progress(settings, bound)
         try:
-            async with self._client.post(
-                self._settings.base_url + call.path,
-                data=call.body,
-                headers={KEY_HEADER: self._settings.key},
-                allow_redirects=False,
-                proxy=self._proxy,
-            ) as response:
+            async with (
+                bound,
+                self._client.post(
+                    settings.base_url + call.path,
+                    data=call.body,
+                    headers={KEY_HEADER: settings.key},
+                    allow_redirects=False,
+                    proxy=self._proxy,
+                    trace_request_ctx=progress,
+                ) as response,
+            ):
                 raw = await _read_bounded(response)
                 headers = {name.lower(): value for name, value in response.headers.items()}
-                return answer_from(response.status, headers, raw, self._settings.key)
-        except (
-            aiohttp.ClientConnectorError,
-            aiohttp.ClientHttpProxyError,
-            aiohttp.ClientSSLError,
-            aiohttp.ConnectionTimeoutError,
-            aiohttp.InvalidURL,
-        ) as error:
-            return Miss(Fault.NOT_DELIVERED, f"could not be reached: {_plain(error)}")
-        except TimeoutError:
-            return Miss(Fault.LOST, f"did not answer in full within {self._settings.timeout:g} s")
+                return answer_from(response.status, headers, raw, settings.key)
+        except TimeoutError as error:
+            if not progress.connected:
+                return _not_delivered(settings, error)
+            return Miss(Fault.LOST, f"did not answer in full within {settings.timeout:g} s")
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            return Miss(Fault.LOST, f"was reached, and the connection broke: {_plain(error)}")
+            if not progress.connected:
+                return _not_delivered(settings, error)
+            return Miss(Fault.LOST, f"was reached, and the connection broke: {plain_reason(error)}")
 
     async def close(self) -> None:
         """Close every socket."""
         await self._client.close()
 
 
+def _tracing() -> aiohttp.TraceConfig:
+    """Return hooks into a request that tell its :class:`_Progress` when a connection is begun and stands."""
+    config = aiohttp.TraceConfig()
+
+    async def opening(_session: Any, context: Any, _params: Any) -> None:
+        context.trace_request_ctx.opening()
+
+    async def ready(_session: Any, context: Any, _params: Any) -> None:
+        context.trace_request_ctx.ready()
+
+    config.on_connection_create_start.append(opening)
+    config.on_connection_create_end.append(ready)
+    config.on_connection_reuseconn.append(ready)
+    return config
+
+
 def answer_from(status: int, headers: dict[str, str], raw: bytes, key: str) -> Answer:
-    """Return the answer, decoded within bounds, with the key blanked out should the gateway repeat it."""
+    """Return the answer, decoded within bounds."""
     body, cut = decoded(raw, headers.get("content-encoding"))
-    secret = key.encode()
-    if secret in body:
-        body = body.replace(secret, b"***")
-    return Answer(status, headers, body, cut)
+    return Answer(status, headers, body, cut, secret=key)
+
+
+def _not_delivered(settings: LumaSettings, error: Exception) -> Miss:
+    return Miss(Fault.NOT_DELIVERED, f"could not be reached at {settings.base_url}: {plain_reason(error)}")
 
 
 async def _read_bounded(response: aiohttp.ClientResponse) -> bytes:
@@ -298,11 +355,11 @@ async def _read_bounded(response: aiohttp.ClientResponse) -> bytes:
     return bytes(raw)
 
 
-class _WatchedAdapter(HTTPAdapter):
-    """An adapter whose connections report to a :class:`Watch`. ``requests``' own retries stay off."""
+class AdapterWithPools(HTTPAdapter):
+    """An adapter with connection pools of one's own. ``requests``' own retries stay off."""
 
-    def __init__(self, watch: Watch, connections: int) -> None:
-        self._pools = _watched_pools(watch)
+    def __init__(self, pools: dict[str, type[HTTPConnectionPool]], connections: int = 1) -> None:
+        self._pools = pools
         super().__init__(pool_maxsize=connections, max_retries=0)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -315,8 +372,26 @@ class _WatchedAdapter(HTTPAdapter):
         return manager
 
 
-def _watched_pools(watch: Watch) -> dict[str, type[HTTPConnectionPool]]:
-    """Return connection pools whose connections report to ``watch``: a socket opened, the handshakes over."""
+def pools_with(mix_in: type) -> dict[str, type[HTTPConnectionPool]]:
+    """Return urllib3's connection pools with ``mix_in`` in front of their connections' own methods."""
+
+    class Plain(mix_in, HTTPConnection):
+        pass
+
+    class Secure(mix_in, HTTPSConnection):
+        pass
+
+    class PlainPool(HTTPConnectionPool):
+        ConnectionCls = Plain
+
+    class SecurePool(HTTPSConnectionPool):
+        ConnectionCls = Secure
+
+    return {"http": PlainPool, "https": SecurePool}
+
+
+def _reporting_to(watch: Watch) -> type:
+    """Return a mix-in for connections that report to ``watch``: a socket opened, the handshakes over."""
 
     class Reporting:
         def _new_conn(self) -> socket.socket:
@@ -334,25 +409,12 @@ def _watched_pools(watch: Watch) -> dict[str, type[HTTPConnectionPool]]:
                 watch.ready(self.sock)  # type: ignore[attr-defined]
             super().request(*args, **kwargs)  # type: ignore[misc]
 
-    class Plain(Reporting, HTTPConnection):
-        pass
-
-    class Secure(Reporting, HTTPSConnection):
-        pass
-
-    class PlainPool(HTTPConnectionPool):
-        ConnectionCls = Plain
-
-    class SecurePool(HTTPSConnectionPool):
-        ConnectionCls = Secure
-
-    return {"http": PlainPool, "https": SecurePool}
+    return Reporting
 
 
-def _transport(settings: LumaSettings) -> dict[str, Any]:
-    """Return proxies, CA bundle and certificate as ``requests`` would choose them."""
-    with requests.Session() as session:
-        session.trust_env = settings.trust_env
+def _transport(settings: LumaSettings, caller: str) -> dict[str, Any]:
+    """Return proxies, CA bundle and certificate as the blocking session chooses them."""
+    with LumaSession(settings, caller) as session:
         return dict(
             session.merge_environment_settings(
                 settings.base_url, dict(settings.proxies), True, settings.verify, settings.cert
@@ -376,7 +438,7 @@ def _tls_context(settings: LumaSettings, verify: bool | str, cert: Any) -> ssl.S
             context.load_cert_chain(*([cert] if isinstance(cert, str) else cert))
     except (OSError, ssl.SSLError) as error:
         raise LumaConfigurationError(
-            f"Connection {settings.conn_id!r}: the certificates it names cannot be used: {_plain(error)}.",
+            f"Connection {settings.conn_id!r}: its certificates cannot be used: {plain_reason(error)}.",
             next_step="Check the extras verify and cert.",
         ) from None
     return context
@@ -398,7 +460,13 @@ def _check_files(settings: LumaSettings) -> None:
                 )
 
 
-def _no_auth(request: PreparedRequest) -> PreparedRequest:
+def block_cookies(session: requests.Session) -> None:
+    """Keep a session from storing or sending cookies."""
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+
+
+def no_auth(request: PreparedRequest) -> PreparedRequest:
+    """Authenticate nothing. Any ``auth`` at all keeps ``requests`` from looking into ``~/.netrc``."""
     return request
 
 
@@ -411,7 +479,7 @@ def _origin(url: str) -> tuple[str, str, int | None]:
     return (parts.scheme, (parts.hostname or "").lower(), port)
 
 
-def _plain(error: BaseException) -> str:
+def plain_reason(error: BaseException) -> str:
     """Return the innermost cause of a client's error in one line: the outer ones only repeat the address."""
     seen = set()
     while id(error) not in seen:
@@ -422,7 +490,12 @@ def _plain(error: BaseException) -> str:
         if inner is None:
             break
         error = inner
-    text = one_line(str(error), 160)
+    certificate = isinstance(error, (OSError, aiohttp.ClientSSLError))
+    if isinstance(error, (ValueError, TypeError)) and not certificate:
+        # An address that could not be read, a proxy's with its password perhaps.
+        return type(error).__name__
+    # A proxy's address may hold a password: whatever stands before an @ goes.
+    text = one_line(_CREDENTIALS.sub("", str(error)[:1000]), 160)
     # urllib3 puts its connection in front: "HTTPSConnection(host='…', port=443): Failed to …".
     if (named := _CONNECTION_IN_FRONT.match(text)) is not None:
         text = text[named.end() :]

@@ -32,6 +32,7 @@ from airflow_provider_luma.api.submission import (
 from airflow_provider_luma.exceptions import (
     LumaError,
     LumaInvalidRequest,
+    LumaSubmitInterrupted,
     LumaSubmitOutcomeUnknown,
     LumaSubmitOutcomeUnknownResubmit,
 )
@@ -122,14 +123,19 @@ class LumaGenerateOperator(BaseOperator):
             record = _Record(
                 self._store(context), _fingerprint(request, self.luma_conn_id), context, self.log
             )
-            request_id = self._taken_up(hook, record) or self._submitted(hook, record, request)
-        try:
-            context["ti"].xcom_push(key="requestId", value=request_id)
-        except BaseException as interruption:
-            if record.kept:
+            try:
+                request_id = self._taken_up(hook, record)
+                if request_id is None:
+                    request_id = self._submitted(hook, record, request)
+                context["ti"].xcom_push(key="requestId", value=request_id)
+            except LumaError:
                 raise
-            raise _accepted_but(request_id, interruption) from interruption
-        record.keep(Phase.DONE, request_id)
+            except BaseException as interruption:
+                if hook.last_submitted is None or record.kept:
+                    # Nothing is paid for, or a retry finds it in the store.
+                    raise
+                raise self._accepted_but(hook.last_submitted, record, interruption) from interruption
+            record.keep(Phase.DONE, request_id)
         return request_id
 
     def on_kill(self) -> None:
@@ -195,34 +201,48 @@ class LumaGenerateOperator(BaseOperator):
         def before_send() -> None:
             record.intend()
             if self._killed:
-                raise LumaError(
-                    "This task was told to stop before its request was sent.",
-                    money="Nothing was sent and nothing is charged.",
-                )
+                raise LumaSubmitInterrupted("This task was told to stop before its request was sent.")
 
         try:
             request_id = hook.generate(request, before_send=before_send)
         except LumaSubmitOutcomeUnknown as unknown:
-            if unknown.request_id is not None and record.keep(Phase.SUBMITTED, unknown.request_id):
-                # Not unknown any more: whatever interrupted this process, a retry takes the generation up.
-                raise LumaError(
-                    unknown.what,
-                    request_id=unknown.request_id,
-                    money="The generation is running and is paid for.",
-                    next_step="The id is stored: a retry or a clear of this task takes it up for free.",
+            if unknown.request_id is not None:
+                raise self._accepted_but(
+                    unknown.request_id, record, unknown.__cause__ or unknown
                 ) from unknown
-            if self.on_unknown_outcome == "resubmit" and unknown.request_id is None:
+            if self.on_unknown_outcome == "resubmit":
                 self.log.error("%s", unknown.what)
                 raise LumaSubmitOutcomeUnknownResubmit(
                     unknown.what, http_status=unknown.http_status
                 ) from unknown
             raise
-        except BaseException:
+        except LumaError:
             # Refused, not delivered, or stopped before the POST: certain that there is nothing to take up.
+            # Of any other exception that is not certain, so the intent stands.
             record.withdraw()
             raise
         record.keep(Phase.SUBMITTED, request_id)
         return request_id
+
+    def _accepted_but(self, request_id: str, record: _Record, interruption: BaseException) -> LumaError:
+        """Return the error for a process that was stopped while it held the id of a paid generation."""
+        what = (
+            f"The gateway accepted the generation as {request_id}, and this task could not hand the id on "
+            f"({type(interruption).__name__})."
+        )
+        if record.kept or record.keep(Phase.SUBMITTED, request_id):
+            return LumaSubmitInterrupted(
+                what,
+                request_id=request_id,
+                money="The generation is running and is paid for.",
+                next_step="The id is stored: a retry or a clear of this task takes it up for free.",
+            )
+        return LumaSubmitOutcomeUnknown(
+            what,
+            request_id=request_id,
+            money="The generation is running and is paid for, so this task is not retried.",
+            next_step="Wait for it with a LumaStatusSensor and this id; do not submit again.",
+        )
 
 
 class _Record:
@@ -290,13 +310,3 @@ class _Record:
 def _fingerprint(request: GenerationRequest, luma_conn_id: str) -> str:
     """Return what tells this generation from another: the request and the connection."""
     return hashlib.sha256(f"{request.fingerprint()} {luma_conn_id}".encode()).hexdigest()
-
-
-def _accepted_but(request_id: str, interruption: BaseException) -> LumaSubmitOutcomeUnknown:
-    return LumaSubmitOutcomeUnknown(
-        f"The gateway accepted the generation as {request_id}, and this task could not hand the id on "
-        f"({type(interruption).__name__}).",
-        request_id=request_id,
-        money="The generation is running and is paid for, so this task is not retried.",
-        next_step="Wait for it with a LumaStatusSensor and this id; do not submit again.",
-    )

@@ -25,9 +25,11 @@ from airflow.providers.common.compat.sdk import (
 from airflow_provider_luma.api.events import event_of, generation_of
 from airflow_provider_luma.api.models import rendered_request_id
 from airflow_provider_luma.api.polling import DEFAULT_POKE_INTERVAL, Done, GaveUp, Pending, Wait
+from airflow_provider_luma.api.retry import MAX_WORKER_PAUSE
 from airflow_provider_luma.api.text import shown_url
 from airflow_provider_luma.exceptions import LumaError, LumaWaitTimeout
 from airflow_provider_luma.hooks.luma import DEFAULT_WAIT_TIMEOUT, LumaHook
+from airflow_provider_luma.links.luma import LumaVideoLink
 from airflow_provider_luma.triggers.luma import LumaStatusTrigger
 from airflow_provider_luma.version_compat import (
     TRIGGER_TIMEOUT,
@@ -89,6 +91,7 @@ class LumaStatusSensor(BaseSensorOperator):
     """
 
     template_fields: Sequence[str] = ("request_id", "luma_conn_id")
+    operator_extra_links = (LumaVideoLink(),)
     ui_color = "#e4dcf7"
 
     def __init__(
@@ -163,7 +166,7 @@ class LumaStatusSensor(BaseSensorOperator):
                 if self.reschedule and not decision.confirming:
                     _remember(context, wait)
                     raise AirflowRescheduleException(pendulum.now("UTC").add(seconds=decision.seconds))
-                time.sleep(decision.seconds)
+                time.sleep(min(decision.seconds, MAX_WORKER_PAUSE))
 
     def _begun(self, context: Context, request_id: str) -> Wait:
         """Return the wait as of its first look, which in reschedule mode may lie in an earlier process."""

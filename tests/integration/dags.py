@@ -8,18 +8,27 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def dag_from(path: Path, dag_id: str) -> Any:
-    """Return a DAG of a file in the DAGs folder; Airflow 3 wants it stored in the database first."""
+def bag_of(path: Path) -> Any:
+    """Return the DAGs of a file, and its import errors."""
     try:
-        from airflow.dag_processing.bundles.manager import DagBundlesManager
-        from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
+        from airflow.dag_processing.dagbag import DagBag
     except ImportError:
         from airflow.models.dagbag import DagBag
 
-        bag = DagBag(str(path), include_examples=False)
+        return DagBag(str(path), include_examples=False)
+    return DagBag(str(path), bundle_name="dags-folder")
+
+
+def dag_from(path: Path, dag_id: str) -> Any:
+    """Return a DAG of a file in the DAGs folder; Airflow 3 wants it stored in the database first."""
+    bag = bag_of(path)
+    assert not bag.import_errors, bag.import_errors
+    try:
+        from airflow.dag_processing.bundles.manager import DagBundlesManager
+        from airflow.dag_processing.dagbag import sync_bag_to_db
+    except ImportError:
+        pass
     else:
-        bag = DagBag(str(path), bundle_name="dags-folder")
         DagBundlesManager().sync_bundles_to_db()
         sync_bag_to_db(bag, "dags-folder", None)
-    assert not bag.import_errors, bag.import_errors
     return bag.dags[dag_id]

@@ -110,6 +110,19 @@ assert run.state == "success", run.state
         )
 
 
+class TestEveryDagOfTheDocs:
+    @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+    def test_can_be_loaded(self, page: Path, tmp_path: Path) -> None:
+        from tests.integration.dags import bag_of
+
+        for number, source in enumerate(blocks(str(page.relative_to(REPOSITORY)), "python")):
+            file = tmp_path / f"dag_{number}.py"
+            file.write_text(source)
+            bag = bag_of(file)
+            assert not bag.import_errors, bag.import_errors
+            assert bag.dags, source
+
+
 @pytest.mark.usefixtures("airflow_database")
 class TestAirflowKnowsTheProvider:
     def test_in_its_list_with_its_version(self) -> None:

@@ -6,15 +6,17 @@ The store is a stand-in here; ``tests/system/test_crash.py`` kills real processe
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTaskTimeout
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTaskTimeout, timeout
 
 from airflow_provider_luma.exceptions import (
     LumaError,
     LumaInvalidRequest,
     LumaKeyRefused,
+    LumaSubmitInterrupted,
     LumaSubmitOutcomeUnknown,
     LumaSubmitOutcomeUnknownResubmit,
 )
@@ -309,3 +311,40 @@ class TestInterruptedAfterTheAnswer:
         (request_id,) = emulator.generations
         assert operator().execute(context) == request_id
         assert len(emulator.calls("generate")) == 1
+
+
+class TestExecutionTimeout:
+    """Airflow's own time-out, by the real signal, at three moments of a submit."""
+
+    def test_while_the_answer_is_awaited_is_an_unknown_outcome(
+        self, emulator: Emulator, context: dict[str, Any], store: FakeStateStore
+    ) -> None:
+        emulator.misbehave("generate", "latency", seconds=5)
+        with pytest.raises(LumaSubmitOutcomeUnknown, match="interrupted by AirflowTaskTimeout"), timeout(0.5):
+            operator().execute(context)
+        assert store.values[SUBMIT_KEY]["phase"] == "intent"
+        with pytest.raises(LumaSubmitOutcomeUnknown):
+            operator().execute(context)
+        assert len(emulator.calls("generate")) == 1
+
+    def test_while_a_rate_limit_is_waited_out_has_cost_nothing(
+        self, emulator: Emulator, context: dict[str, Any], store: FakeStateStore
+    ) -> None:
+        emulator.misbehave("generate", "429-seconds", seconds=30)
+        with pytest.raises(LumaSubmitInterrupted, match="nothing is charged"), timeout(0.5):
+            operator().execute(context)
+        assert store.values == {}
+        operator().execute(context)
+        assert emulator.paid == 1
+
+    def test_while_connecting_has_cost_nothing(
+        self, connect: Any, emulator: Emulator, context: dict[str, Any], store: FakeStateStore
+    ) -> None:
+        with socket.socket() as silent:
+            # TLS to a port that accepts and never says a word: the handshake hangs.
+            silent.bind(("127.0.0.1", 0))
+            silent.listen()
+            connect(host=f"https://127.0.0.1:{silent.getsockname()[1]}")
+            with pytest.raises(LumaSubmitInterrupted, match="before anything was delivered"), timeout(0.5):
+                operator().execute(context)
+        assert store.values == {}

@@ -16,6 +16,7 @@ import pytest
 
 from airflow_provider_luma.emulator import Emulator
 from dev.airflow_stack import AirflowStack
+from dev.crash import CrashSite
 from tests.places import CACHE, REPOSITORY
 
 if TYPE_CHECKING:
@@ -66,3 +67,14 @@ def airflow(
         stack.api.add_connection("luma_unreachable", "luma", host=unreachable, password=subscription_key)
         stack.api.wait_for_dag("luma_text_to_video")
         yield stack
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CrashSite]:
+    """
+    Give another Airflow, which recovers from crashes within seconds, with DAGs to be killed.
+
+    Its last user, ``test_crash.py``, stops it, so that it does not idle beside the other one.
+    """
+    with CrashSite(tmp_path_factory.mktemp("crash"), parallelism=16) as site:
+        yield site

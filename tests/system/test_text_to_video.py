@@ -96,7 +96,7 @@ def watched(airflow: AirflowStack, subscription_key: str) -> Watched:
 
 def _made(airflow: AirflowStack, prompt: str, history: RunHistory) -> Made:
     assert history.state == "success", f"{history}\n{_endings(airflow, history)}"
-    kept = Path(airflow.api.xcom(DAG_ID, history.run_id, "keep"))
+    kept = Path(airflow.api.xcom(DAG_ID, history.run_id, "keep").removeprefix("file://"))
     request_id = airflow.api.xcom(DAG_ID, history.run_id, "generate", "requestId")
     return Made(prompt, history, request_id, kept, decode(kept))
 

@@ -21,7 +21,7 @@ MODULES = [
     (kind, module)
     for kind in ("operators", "sensors", "hooks", "triggers", "transfers")
     for entry in INFO.get(kind, [])
-    for module in entry.get("python-modules", [])
+    for module in ([entry["python-module"]] if "python-module" in entry else entry["python-modules"])
 ]
 
 
@@ -63,11 +63,13 @@ class TestWhatItNames:
         declared = {entry["integration-name"] for entry in INFO["integrations"]}
         used = {
             entry["integration-name"]
-            for kind in ("operators", "sensors", "hooks", "triggers", "transfers")
+            for kind in ("operators", "sensors", "hooks", "triggers")
             for entry in INFO.get(kind, [])
         }
 
         assert used <= declared
+        # The other end of a transfer may be another provider's.
+        assert all(entry["source-integration-name"] in declared for entry in INFO.get("transfers", []))
 
 
 class TestTheConnectionType:

@@ -87,8 +87,8 @@ class TestAcceptedSubmits:
         "body",
         [{}, [], "text", None, 7, {"requestId": None}, {"requestId": ""}, {"requestId": ["a"]},
          {"requestId": True}, {"requestId": "two words"}, {"requestId": "x" * 5000},
-         {"msg": "Image Getting Created"}, b"", b"<html></html>", b'{"requestId": "abc', b"\xff\xfe\x00", b"[" * 200_000,
-         b'{"requestId": ' + b"9" * 9000],
+         {"msg": "Image Getting Created"}, b"", b"<html></html>", b'{"requestId": "abc', b"\xff\xfe\x00",
+         b"[" * 200_000, b'{"requestId": ' + b"9" * 9000],
         ids=lambda body: repr(body)[:28],
     )  # fmt: skip
     def test_2xx_with_no_usable_request_id_is_not_an_acceptance_and_not_a_refusal(self, body):

@@ -226,7 +226,7 @@ class TestExtras:
     def test_a_bad_value_is_refused_by_name(self, extra):
         assert repr(next(iter(extra))) in refused(extra=extra)
 
-    @pytest.mark.parametrize("extra", ["[]", '"text"', "7", "[" * 100_000], ids=lambda extra: extra[:8])
+    @pytest.mark.parametrize("extra", ["[]", '"text"', "7"])
     def test_an_extra_that_is_no_object_is_refused(self, extra):
         assert "extra" in refused(extra=extra)
 

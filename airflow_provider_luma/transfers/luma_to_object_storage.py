@@ -1,0 +1,409 @@
+"""
+Keep the video: from the address that the gateway gave into storage of one's own.
+
+The gateway's address may die within the hour, and the video is paid for. What this transfer promises:
+
+* under the final name there is a whole video or nothing: it is written beside the target and renamed when
+  it is complete and checked; what a crash left beside it, the next try removes;
+* a target that already holds this video is a success without a download, any other file there is an error;
+* memory does not grow with the video;
+* nothing is ever generated: an address that has expired is asked for anew, which is free.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from math import gcd
+from typing import TYPE_CHECKING, Any
+
+import pendulum
+import tenacity
+from airflow.providers.common.compat.sdk import Asset, BaseOperator, ObjectStoragePath
+
+from airflow_provider_luma.api.container import SIGNATURE_LENGTH, ContainerReader, is_video
+from airflow_provider_luma.api.models import (
+    GenerationStatus,
+    is_absent,
+    is_web_address,
+    rendered_bool,
+    rendered_request_id,
+)
+from airflow_provider_luma.api.text import one_line, shown_url
+from airflow_provider_luma.exceptions import (
+    LumaCompletedWithoutVideo,
+    LumaDownloadFailed,
+    LumaInvalidRequest,
+    LumaTargetExists,
+    LumaUnsafeAddress,
+    LumaVideoExpired,
+)
+from airflow_provider_luma.hooks.download import download
+from airflow_provider_luma.hooks.luma import LumaHook
+from airflow_provider_luma.links.luma import LumaVideoLink
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_luma.hooks.connection import LumaSettings
+    from airflow_provider_luma.hooks.download import Incoming
+
+MANIFEST_VERSION = 1
+#: Bytes of a manifest that are read at most; what is larger is somebody else's file.
+MAX_MANIFEST = 64 * 1024
+#: Bytes that a video has at most where the user names no maximum: an endless answer ends here.
+DEFAULT_MAX_BYTES = 16 * 1024**3
+#: Downloads of one task at most. Each is free.
+MAX_DOWNLOADS = 3
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """
+    What was kept: the sidecar file ``<target>.json``, and the XCom ``manifest``.
+
+    :param request_id: the generation; ``None`` if only an address was given.
+    :param source: the address that it came from, without query.
+    :param path: where the video is.
+    :param sha256: of the whole file, in hexadecimal.
+    :param bytes: its length.
+    :param seconds: its duration, if the container says so.
+    :param width: of the picture in pixels, if the container says so.
+    :param height: likewise.
+    :param kept_at: when, ISO 8601 in UTC.
+    """
+
+    request_id: str | None
+    source: str
+    path: str
+    sha256: str
+    bytes: int
+    seconds: float | None
+    width: int | None
+    height: int | None
+    kept_at: str
+    v: int = MANIFEST_VERSION
+
+    @property
+    def aspect_ratio(self) -> str | None:
+        """``W:H`` of the picture, in lowest terms."""
+        if not self.width or not self.height:
+            return None
+        common = gcd(self.width, self.height)
+        return f"{self.width // common}:{self.height // common}"
+
+
+class LumaToObjectStorageOperator(BaseOperator):
+    """
+    Download a generated video into object storage or a folder, and say what was kept.
+
+    :param destination: an ``ObjectStoragePath`` address, with its connection where one is needed:
+        ``s3://aws_default@bucket/videos/{{ ds }}.mp4``, ``gs://…``, ``abfs://…``, ``file:///…``. One that
+        ends with ``/`` is a folder, in which the file is named after the request id. Templated.
+    :param request_id: the generation; its address is asked for where ``video_url`` is not given, and anew
+        where it has expired. Templated.
+    :param video_url: the address, usually the sensor's output. Templated. One of the two is needed.
+    :param overwrite: whether another file under the target's name is replaced; default ``False``: an error.
+        A file that holds this very video is left alone either way. Templated.
+    :param max_bytes: bytes that the video may have at most; default 16 GiB.
+    :param luma_conn_id: id of the Airflow connection; default ``luma_default``. Templated.
+    :param prompt: the prompt, for the asset event only. Templated.
+    :param share_prompt: whether the asset event carries the prompt itself; default ``False``: its SHA-256.
+
+    Returns the path. Pushes the XComs ``video_url`` and ``manifest`` (see :class:`Manifest`), and gives each
+    outlet's asset event an ``extra`` with request id, path, SHA-256, bytes, seconds and aspect ratio.
+
+    :raises LumaTargetExists: another file is there. Nothing was fetched.
+    :raises LumaUnsafeAddress: the address leads where a worker should not go. Nothing was fetched.
+    :raises LumaDownloadFailed: it could not be fetched or stored; nothing is under the final name. A retry
+        fetches it again, for free.
+    """
+
+    template_fields: Sequence[str] = (
+        "destination",
+        "request_id",
+        "video_url",
+        "overwrite",
+        "luma_conn_id",
+        "prompt",
+    )
+    operator_extra_links = (LumaVideoLink(),)
+    ui_color = "#c9e4de"
+
+    def __init__(
+        self,
+        *,
+        destination: str,
+        request_id: str | None = None,
+        video_url: str | None = None,
+        overwrite: bool | str = False,
+        max_bytes: int | None = None,
+        luma_conn_id: str = LumaHook.default_conn_name,
+        prompt: str | None = None,
+        share_prompt: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.destination = destination
+        self.request_id = request_id
+        self.video_url = video_url
+        self.overwrite = overwrite
+        self.max_bytes = max_bytes
+        self.luma_conn_id = luma_conn_id
+        self.prompt = prompt
+        self.share_prompt = share_prompt
+
+    def execute(self, context: Context) -> str:
+        """Keep the video, and return where it is."""
+        request_id = None if is_absent(self.request_id) else rendered_request_id(self.request_id)
+        video_url = None if is_absent(self.video_url) else str(self.video_url).strip()
+        if request_id is None and video_url is None:
+            raise LumaInvalidRequest(
+                "Neither request_id nor video_url has a value: the upstream task that should give it "
+                "probably gave nothing.",
+                money="Nothing was sent. If a generation was submitted, its id is in that task's log.",
+            )
+        if video_url is not None and not is_web_address(video_url):
+            raise LumaUnsafeAddress("video_url is not an http or https address without credentials.")
+        overwrite = rendered_bool("overwrite", self.overwrite)
+        target = self._target(request_id)
+        with LumaHook(self.luma_conn_id) as hook:
+            if video_url is None:
+                video_url = _asked_for(hook, str(request_id))
+            # The link comes first: whatever fails from here on, there is something to look at.
+            context["ti"].xcom_push(key="video_url", value=video_url)
+            manifest = _kept_already(target, request_id, video_url, overwrite)
+            if manifest is not None:
+                self.log.info("Already kept at %s; nothing is downloaded.", manifest.path)
+            else:
+                manifest = self._fetched(context, hook, target, request_id, video_url)
+        self._hand_on(context, manifest)
+        return manifest.path
+
+    def _target(self, request_id: str | None) -> ObjectStoragePath:
+        destination = str(self.destination or "").strip()
+        if is_absent(destination):
+            raise LumaInvalidRequest("destination is blank.", money="Nothing was fetched.")
+        if destination.endswith("/"):
+            if request_id is None:
+                raise LumaInvalidRequest(
+                    "destination is a folder, which needs a request_id to name the file after.",
+                    money="Nothing was fetched.",
+                )
+            destination += f"{_file_name(request_id)}.mp4"
+        return ObjectStoragePath(destination)
+
+    def _fetched(
+        self, context: Context, hook: LumaHook, target: ObjectStoragePath, request_id: str | None, url: str
+    ) -> Manifest:
+        part = target.with_name(f".{target.name}.{_try_mark(context)}.part")
+        settings = hook.settings
+
+        def once() -> Manifest:
+            nonlocal url
+            try:
+                return self._download(settings, url, part, target, request_id)
+            except LumaVideoExpired:
+                if request_id is None:
+                    raise
+                fresh = _asked_for(hook, request_id)
+                self.log.info("The address has expired; the gateway gives %s", shown_url(fresh))
+                url = fresh
+                context["ti"].xcom_push(key="video_url", value=fresh)
+                return self._download(settings, url, part, target, request_id)
+
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception(_passing),
+            stop=tenacity.stop_after_attempt(MAX_DOWNLOADS),
+            wait=tenacity.wait_random_exponential(max=10),
+            before_sleep=lambda state: self.log.warning("%s", state.outcome and state.outcome.exception()),
+            reraise=True,
+        )
+        try:
+            _make_folder(target)
+            manifest = retrying(once)
+            # The manifest goes first: a target without one would look like somebody else's file.
+            _sidecar(target).write_text(json.dumps(asdict(manifest), indent=1))
+            part.fs.mv(part.path, target.path)
+        except OSError as error:
+            raise LumaDownloadFailed(
+                f"The video could not be stored at {_shown(target)}: "
+                f"{type(error).__name__}: {one_line(str(error))}.",
+                request_id=request_id,
+            ) from error
+        finally:
+            _remove(part)
+        self.log.info(
+            "Kept %s at %s: %d bytes, %s s, %s x %s",
+            f"request {request_id}" if request_id else shown_url(url),
+            manifest.path,
+            manifest.bytes,
+            manifest.seconds,
+            manifest.width,
+            manifest.height,
+        )
+        return manifest
+
+    def _download(
+        self,
+        settings: LumaSettings,
+        url: str,
+        part: ObjectStoragePath,
+        target: ObjectStoragePath,
+        request_id: str | None,
+    ) -> Manifest:
+        most = DEFAULT_MAX_BYTES if self.max_bytes is None else self.max_bytes
+        digest, reader, size = hashlib.sha256(), ContainerReader(), 0
+        with download(url, settings) as incoming:
+            if incoming.length is not None and incoming.length > most:
+                raise _too_large(url, most)
+            start, chunks = _started(incoming, url)
+            with part.open("wb") as file:
+                while start:
+                    size += len(start)
+                    if size > most:
+                        raise _too_large(url, most)
+                    digest.update(start)
+                    reader.feed(start)
+                    file.write(start)
+                    start = next(chunks, b"")
+            if incoming.length is not None and size != incoming.length:
+                raise LumaDownloadFailed(
+                    f"The download ended after {size} of {incoming.length} bytes: {shown_url(url)}."
+                )
+        return Manifest(
+            request_id=request_id,
+            source=shown_url(url),
+            path=str(target),
+            sha256=digest.hexdigest(),
+            bytes=size,
+            seconds=reader.picture.seconds,
+            width=reader.picture.width,
+            height=reader.picture.height,
+            kept_at=pendulum.now("UTC").to_iso8601_string(),
+        )
+
+    def _hand_on(self, context: Context, manifest: Manifest) -> None:
+        context["ti"].xcom_push(key="manifest", value=asdict(manifest))
+        if not self.outlets:
+            return
+        extra: dict[str, Any] = {
+            "request_id": manifest.request_id,
+            "path": manifest.path,
+            "sha256": manifest.sha256,
+            "bytes": manifest.bytes,
+            "seconds": manifest.seconds,
+            "aspect_ratio": manifest.aspect_ratio,
+        }
+        if self.prompt and not is_absent(self.prompt):
+            if self.share_prompt:
+                extra["prompt"] = self.prompt
+            else:
+                extra["prompt_sha256"] = hashlib.sha256(self.prompt.encode()).hexdigest()
+        events = context["outlet_events"]
+        for outlet in self.outlets:
+            if isinstance(outlet, Asset):
+                events[outlet].extra.update(extra)
+
+
+def _asked_for(hook: LumaHook, request_id: str) -> str:
+    """Return the address that the gateway gives now. Free."""
+    seen = hook.get_status(request_id)
+    if seen.status is GenerationStatus.COMPLETED and seen.video_url:
+        return seen.video_url
+    raise LumaCompletedWithoutVideo(
+        f"The gateway gives no video address: the generation is {seen.raw_status or seen.status.value!r}.",
+        request_id=request_id,
+        money="The generation is paid for.",
+        next_step="Wait for it with a LumaStatusSensor first, then clear this task; do not submit again.",
+    )
+
+
+def _kept_already(
+    target: ObjectStoragePath, request_id: str | None, video_url: str, overwrite: bool
+) -> Manifest | None:
+    """Return the manifest of a target that holds this video, ``None`` if there is room for it, or raise."""
+    try:
+        size = target.stat().st_size
+    except FileNotFoundError:
+        return None
+    manifest = _read_manifest(_sidecar(target))
+    if manifest is not None and manifest.bytes == size:
+        same = manifest.request_id == request_id if request_id else manifest.source == shown_url(video_url)
+        if same:
+            return manifest
+    if overwrite:
+        return None
+    whose = f"that of request {manifest.request_id}" if manifest and manifest.request_id else "another file"
+    raise LumaTargetExists(f"At {_shown(target)} there is {whose}.", request_id=request_id)
+
+
+def _read_manifest(sidecar: ObjectStoragePath) -> Manifest | None:
+    """Return the manifest in a sidecar file, or ``None`` if there is none that can be read."""
+    try:
+        with sidecar.open("rb") as file:
+            fields = json.loads(file.read(MAX_MANIFEST))
+        return Manifest(**{**fields, "bytes": int(fields["bytes"])})
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _started(incoming: Incoming, url: str) -> tuple[bytes, Any]:
+    """Return the first bytes, having checked that they begin a video, and the rest."""
+    chunks = iter(incoming.chunks)
+    start = b""
+    while len(start) < SIGNATURE_LENGTH and (chunk := next(chunks, b"")):
+        start += chunk
+    if not is_video(start):
+        said = one_line(incoming.content_type, 60) or "no content type"
+        raise LumaDownloadFailed(f"What is served is not a video ({said}): {shown_url(url)}.")
+    return start, chunks
+
+
+def _passing(error: BaseException) -> bool:
+    """Return whether another download may help."""
+    return isinstance(error, LumaDownloadFailed) and not isinstance(
+        error, (LumaUnsafeAddress, LumaVideoExpired)
+    )
+
+
+def _too_large(url: str, most: int) -> LumaDownloadFailed:
+    return LumaDownloadFailed(f"The video has more than max_bytes={most} bytes: {shown_url(url)}.")
+
+
+def _sidecar(target: ObjectStoragePath) -> ObjectStoragePath:
+    return target.with_name(f"{target.name}.json")
+
+
+def _try_mark(context: Context) -> str:
+    """Return a mark that is the same for every try of one task, and another for another task."""
+    ti = context["ti"]
+    key = [str(getattr(ti, name, "")) for name in ("dag_id", "run_id", "task_id", "map_index")]
+    return hashlib.sha256("\0".join(key).encode()).hexdigest()[:12]
+
+
+def _make_folder(target: ObjectStoragePath) -> None:
+    """Make the target's folder where there are folders; a bucket is never made."""
+    if target.protocol in ("file", "local"):
+        target.parent.mkdir(parents=True, exist_ok=True)
+
+
+def _remove(part: ObjectStoragePath) -> None:
+    try:
+        if part.exists():
+            part.unlink()
+    except OSError:
+        # It stays until the next try; the reason why this one failed matters more.
+        return
+
+
+def _file_name(request_id: str) -> str:
+    """Return a request id as a file name: it comes from outside."""
+    return "".join(char if char.isalnum() or char in "-_" else "_" for char in request_id)
+
+
+def _shown(target: ObjectStoragePath) -> str:
+    return one_line(str(target))
