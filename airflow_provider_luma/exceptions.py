@@ -244,6 +244,12 @@ class LumaDownloadFailed(LumaError):
     next_step = "A retry or a clear of this task fetches it again for free; do not submit again."
 
 
+class LumaNotTheVideo(LumaDownloadFailed):
+    """What is served is not a video, or larger than allowed: another download at once would not help."""
+
+    kind = "not_the_video"
+
+
 class LumaVideoExpired(LumaDownloadFailed):
     """The address of the video is not served any more."""
 

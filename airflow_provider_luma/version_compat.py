@@ -6,6 +6,11 @@ Everything else is imported from there.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
 try:
     from airflow.sdk.exceptions import AirflowRescheduleException, TaskDeferralError, TaskDeferralTimeout
 except ImportError:  # Airflow 2, and the early 3.x that kept them in core
@@ -24,10 +29,35 @@ except ImportError:  # before Airflow 3.3, which brought the task state store
 #: The word by which Airflow says that a deferral outlived its ``timeout``.
 TRIGGER_TIMEOUT = "Trigger timeout"
 
+
+def first_poke_at(context: Any, retries: int) -> datetime | None:
+    """
+    Return when the first process of a rescheduled sensor started, or ``None`` if this is the first.
+
+    Airflow 3 has a method for it; Airflow 2 has the function that its own sensors use, and no other way:
+    a task instance's ``start_date`` is that of the current process.
+    """
+    ti = context["ti"]
+    if hasattr(ti, "get_first_reschedule_date"):
+        first: datetime | None = ti.get_first_reschedule_date(context)
+        return first
+    from airflow.sensors.base import _orig_start_date
+
+    found: datetime | None = _orig_start_date(
+        dag_id=ti.dag_id,
+        task_id=ti.task_id,
+        run_id=ti.run_id,
+        map_index=ti.map_index,
+        try_number=(ti.max_tries or 0) - retries + 1,
+    )
+    return found
+
+
 __all__ = [
     "NEVER_EXPIRE",
     "TRIGGER_TIMEOUT",
     "AirflowRescheduleException",
     "TaskDeferralError",
     "TaskDeferralTimeout",
+    "first_poke_at",
 ]

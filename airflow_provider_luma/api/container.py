@@ -56,6 +56,15 @@ class ContainerReader:
         self._lost = False
         self.picture = Picture()
 
+    @property
+    def complete(self) -> bool:
+        """
+        Whether the file may end here: not in the middle of a box.
+
+        ``True`` also where nothing can be told, as of a container that is not MP4.
+        """
+        return self._lost or not (self._head or self._skip or self._movie is not None)
+
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes of the file."""
         view = memoryview(chunk)

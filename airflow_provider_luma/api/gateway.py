@@ -59,6 +59,9 @@ STATUS_PATH = "/lumalabs-ai-polling/v1/getStatus"
 #: ``task_id``. Other clients of the vendor send ``task_id``, so that goes first.
 STATUS_ID_FIELDS = ("task_id", "requestId")
 
+#: The names under which an answer may give the id, in the order in which they are believed.
+_ID_NAMES = ("requestId", "task_id", "request_id")
+
 _PENDING_WORDS = frozenset(
     [
         "queued",
@@ -241,13 +244,13 @@ def read_submit(answer: Answer | Miss) -> str | Miss:
         return _refusal(answer)
     body = _json_object(answer)
     if body is None:
-        return _miss(Fault.UNUSABLE, answer, f"answered HTTP {answer.status} without a JSON object")
+        return _unusable(answer, f"answered HTTP {answer.status} without a JSON object")
     # The page's answer says requestId; its prose calls the same thing "the task_id of the initial response".
-    for name in ("requestId", "task_id"):
+    for name in _ID_NAMES:
         request_id = usable_request_id(body.get(name))
         if request_id is not None and not answer.gives_away(request_id):
             return request_id
-    return _miss(Fault.UNUSABLE, answer, f"answered HTTP {answer.status} without a usable requestId")
+    return _unusable(answer, f"answered HTTP {answer.status} without a usable requestId")
 
 
 def read_status(answer: Answer | Miss, request_id: str) -> Generation | Miss:
@@ -323,7 +326,7 @@ def _json_object(answer: Answer) -> dict[str, Any] | None:
 
 
 def _names_another(body: dict[str, Any], request_id: str) -> bool:
-    named = (usable_request_id(body.get(field)) for field in (*STATUS_ID_FIELDS, "request_id"))
+    named = (usable_request_id(body.get(field)) for field in _ID_NAMES)
     return any(found is not None and found != request_id for found in named)
 
 
@@ -424,6 +427,12 @@ def _text(answer: Answer) -> str:
     text = answer.body[:4096].decode("utf-8", "replace")
     text = _UNICODE_ESCAPE.sub(lambda spelt: chr(int(spelt[1], 16)), text)
     return answer.without_secret(_ESCAPE.sub(r"\1", text))
+
+
+def _unusable(answer: Answer, what: str) -> Miss:
+    """Return the fault of an accepted submit without an id. The body is the only trace of what was bought."""
+    said = one_line(_text(answer), 400)
+    return Miss(Fault.UNUSABLE, f"{what}: {said}" if said else what, http_status=answer.status)
 
 
 def _miss(fault: Fault, answer: Answer, what: str) -> Miss:

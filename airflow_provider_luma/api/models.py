@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import Any
 from urllib.parse import urlsplit
@@ -116,9 +116,15 @@ class GenerationRequest:
         )
 
     def fingerprint(self) -> str:
-        """Return a SHA-256, in hexadecimal, of all that makes this request another one than the next."""
-        canonical = json.dumps(asdict(self), sort_keys=True, ensure_ascii=True)
-        return hashlib.sha256(canonical.encode()).hexdigest()
+        """
+        Return a SHA-256, in hexadecimal, of all that makes this request another one than the next.
+
+        Only what differs from its default goes in: a release that adds a field must not turn the requests of
+        an earlier one into others, which would be submitted again.
+        """
+        default = {field.name: field.default for field in fields(self)}
+        asked = {name: value for name, value in asdict(self).items() if value != default[name]}
+        return hashlib.sha256(json.dumps(asked, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)

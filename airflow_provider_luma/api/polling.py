@@ -30,6 +30,11 @@ from airflow_provider_luma.exceptions import (
 
 #: Seconds between two looks where the user names no interval.
 DEFAULT_POKE_INTERVAL = 5.0
+#: Seconds between two looks at least: what is more often than this is a mistake.
+MIN_POKE_INTERVAL = 0.1
+#: Seconds before a trigger's first look at least: an event in the same moment as the deferral can be taken
+#: for a task that ended without a word.
+MIN_FIRST_PAUSE = 0.2
 
 #: Seconds from the first look of a wait for which an id may be unknown to the gateway.
 NOT_FOUND_WINDOW = 60.0
@@ -124,11 +129,16 @@ class Wait:
     @property
     def interval(self) -> float:
         """Seconds between two looks."""
-        return DEFAULT_POKE_INTERVAL if self.poke_interval is None else self.poke_interval
+        return (
+            DEFAULT_POKE_INTERVAL
+            if self.poke_interval is None
+            else max(self.poke_interval, MIN_POKE_INTERVAL)
+        )
 
-    def first_pause(self, random: float) -> float:
+    def first_pause(self, random: float, now: float) -> float:
         """Return the seconds before a trigger's first look, with jitter against a march in step."""
-        return self.interval * (0.5 + 0.5 * random)
+        pause = min(self.interval * (0.5 + 0.5 * random), self.deadline - now)
+        return max(pause, MIN_FIRST_PAUSE)
 
     def after(self, seen: Generation | Miss, now: float) -> Pending | Done | GaveUp:
         """Fold one look into the wait and return what it means for it."""

@@ -188,11 +188,11 @@ def error_for(
     error = rule(call, miss.fault, retry_generate_on_503=retry_generate_on_503).error
     asked = retry_after_seconds(miss, now=now)
     times = f" {tries} times" if tries > 1 else ""
+    after = f" after {tries} tries" if tries > 1 else ""
     wait = f" The gateway asks for a pause of {asked:g} s." if asked is not None else ""
     through = f" through connection {conn_id!r}" if conn_id else ""
     if call is Call.GENERATE:
-        what = f"Submitting{through} failed{times and f' after{times}'.replace(' times', ' tries')}: "
-        what += f"the gateway {miss.detail}.{wait}"
+        what = f"Submitting{through} failed{after}: the gateway {miss.detail}.{wait}"
         money = (
             None
             if issubclass(error, LumaSubmitOutcomeUnknown)

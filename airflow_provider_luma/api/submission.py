@@ -106,7 +106,7 @@ def decide(stored: Any, *, fingerprint: str, max_tries: int) -> Decision:
         return Submit()
     record = _read(stored)
     if record is None:
-        return OutcomeUnknown(f"the stored record cannot be read: {one_line(repr(stored), 120)}")
+        return OutcomeUnknown(f"the stored record cannot be read: {one_line(repr(stored), 300)}")
     if record.fingerprint is not None and record.fingerprint != fingerprint:
         earlier = f" (as {record.request_id})" if record.request_id else ""
         return Submit(

@@ -33,6 +33,7 @@ from airflow_provider_luma.exceptions import LumaDownloadFailed, LumaUnsafeAddre
 from airflow_provider_luma.hooks.connection import LumaSettings, is_loopback
 from airflow_provider_luma.hooks.transport import (
     AdapterWithPools,
+    Alarm,
     block_cookies,
     no_auth,
     plain_reason,
@@ -86,23 +87,29 @@ def download(url: str, settings: LumaSettings) -> Iterator[Incoming]:
     :raises LumaDownloadFailed: anything else, also while the bytes are read. A retry is safe.
     """
     allowed = _allowed_networks(settings)
-    with requests.Session() as session:
+    patience = _Patience(settings)
+    with _NoRedirects() as session:
         session.trust_env = settings.trust_env
         session.auth = no_auth
         block_cookies(session)
         session.headers.update({"User-Agent": user_agent("task"), "Accept-Encoding": "identity"})
-        pools = pools_with(_checking(allowed))
+        pools = pools_with(_checking(allowed, patience))
         for scheme in ("https://", "http://"):
             session.mount(scheme, AdapterWithPools(pools))
-        response = _opened(session, url, settings, allowed)
+        try:
+            response = _opened(session, url, settings, allowed, patience)
+        except BaseException:
+            patience.stop()
+            raise
         try:
             length = response.headers.get("Content-Length", "")
             yield Incoming(
-                chunks=_chunks(response),
+                chunks=_chunks(response, patience),
                 length=int(length) if length.isdecimal() and len(length) < 19 else None,
                 content_type=response.headers.get("Content-Type", ""),
             )
         finally:
+            patience.stop()
             response.close()
 
 
@@ -130,28 +137,76 @@ def _allowed_networks(settings: LumaSettings) -> Callable[[str], bool]:
     return is_public
 
 
+class _NoRedirects(requests.Session):
+    """A session that leaves redirects to :func:`_opened`: ``requests`` would read a redirect's whole body."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        return None
+
+
+class _Patience:
+    """
+    How long is waited for what comes next: the handshakes, the answer's head, more of the body.
+
+    A time-out of the socket itself starts anew with every byte, so a trickle would never end.
+    """
+
+    def __init__(self, settings: LumaSettings) -> None:
+        self._settings = settings
+        self._alarm: Alarm | None = None
+
+    def opened(self, sock: Any) -> None:
+        self._set(Alarm(self._settings.connect_timeout, sock))
+
+    def ready(self, sock: Any) -> None:
+        self._set(Alarm(self._settings.timeout, sock))
+
+    def more(self) -> None:
+        if self._alarm is not None:
+            self._alarm.put_off(MAX_SILENCE)
+
+    def stop(self) -> None:
+        self._set(None)
+
+    def _set(self, alarm: Alarm | None) -> None:
+        previous, self._alarm = self._alarm, alarm
+        if previous is not None:
+            previous.stop()
+
+
 def _opened(
-    session: requests.Session, url: str, settings: LumaSettings, allowed: Callable[[str], bool]
+    session: requests.Session,
+    url: str,
+    settings: LumaSettings,
+    allowed: Callable[[str], bool],
+    patience: _Patience,
 ) -> requests.Response:
     """Return the answer at the end of the redirects."""
     for hop in range(MAX_REDIRECTS + 1):
         _check_address(url, settings, allowed, first=hop == 0)
-        transport = session.merge_environment_settings(
-            url, dict(settings.proxies), True, settings.verify, None
-        )
         try:
+            transport = session.merge_environment_settings(
+                url, dict(settings.proxies), True, settings.verify, None
+            )
             response = session.get(
                 url,
                 allow_redirects=False,
                 timeout=(settings.connect_timeout, MAX_SILENCE),
                 **transport,
             )
-        except (requests.RequestException, urllib3.exceptions.HTTPError, HTTPException, OSError) as error:
+        except LumaDownloadFailed:
+            raise
+        except Exception as error:
+            # The client raises many things, ValueErrors of a name that cannot be looked up among them.
             raise _failed(url, f"could not be opened: {plain_reason(error)}") from None
         if response.status_code not in _REDIRECTS:
             return _checked(response, url)
-        url = urljoin(url, response.headers.get("Location", ""))
-        response.close()
+        try:
+            url = urljoin(url, response.headers.get("Location", ""))
+        except ValueError:
+            raise LumaUnsafeAddress("The video's address redirects to one that cannot be read.") from None
+        finally:
+            response.close()
     raise _failed(url, f"was redirected more than {MAX_REDIRECTS} times")
 
 
@@ -166,12 +221,21 @@ def _check_address(url: str, settings: LumaSettings, allowed: Callable[[str], bo
     if select_proxy(url, dict(settings.proxies)) is None and not settings.trust_env:
         return
     # Behind a proxy it is the proxy that connects; what can be told here is an address given as a number.
-    try:
-        literal = str(ipaddress.ip_address(host))
-    except ValueError:
-        return
-    if not allowed(literal):
+    literal = "127.0.0.1" if is_loopback(host) else _as_number(host)
+    if literal is not None and not allowed(literal):
         raise _unsafe(host, [literal])
+
+
+def _as_number(host: str) -> str | None:
+    """Return the network address that a host is, if it is one and no name; ``0x7f.1`` is one too."""
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        pass
+    try:
+        return socket.inet_ntoa(socket.inet_aton(host))
+    except (OSError, ValueError):
+        return None
 
 
 def _checked(response: requests.Response, url: str) -> requests.Response:
@@ -187,14 +251,16 @@ def _checked(response: requests.Response, url: str) -> requests.Response:
     raise _failed(url, f"answered HTTP {status}", http_status=status)
 
 
-def _chunks(response: requests.Response) -> Iterator[bytes]:
+def _chunks(response: requests.Response, patience: _Patience) -> Iterator[bytes]:
     url = response.url
     began, received = time.monotonic(), 0
     try:
         # read1 gives what has come, so that a trickle is seen as one.
+        patience.more()
         while chunk := response.raw.read1(CHUNK, decode_content=False):
             received += len(chunk)
             yield chunk
+            patience.more()
             if (elapsed := time.monotonic() - began) > 60.0:
                 if received < LEAST_RATE * elapsed:
                     raise _failed(url, f"gave only {received} bytes in {elapsed:.0f} s")
@@ -203,11 +269,20 @@ def _chunks(response: requests.Response) -> Iterator[bytes]:
         raise _failed(url, f"broke off: {plain_reason(error)}") from None
 
 
-def _checking(allowed: Callable[[str], bool]) -> type:
+def _checking(allowed: Callable[[str], bool], patience: _Patience) -> type:
     """Return a mix-in for connections that connect only to network addresses that are allowed."""
 
     class Checking:
         def _new_conn(self) -> socket.socket:
+            sock = self._connected()
+            patience.opened(sock)
+            return sock
+
+        def connect(self) -> None:
+            super().connect()  # type: ignore[misc]
+            patience.ready(self.sock)  # type: ignore[attr-defined]
+
+        def _connected(self) -> socket.socket:
             connection: Any = self
             if connection.proxy is not None:
                 # The proxy's own address is the administrator's word.

@@ -21,6 +21,7 @@ import re
 import socket
 import ssl
 import threading
+import time
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -57,7 +58,7 @@ if TYPE_CHECKING:
     from airflow_provider_luma.hooks.connection import LumaSettings
 
 _CHUNK = 64 * 1024
-_CREDENTIALS = re.compile(r"[^\s'\"(]*@")
+_CREDENTIALS = re.compile(r"\S*@")
 _CONNECTION_IN_FRONT = re.compile(r"(<[^>]*>|\w+\([^)]*\)): ")
 
 
@@ -66,24 +67,32 @@ def user_agent(caller: str) -> str:
     return f"airflow-provider-luma/{__version__} ({caller}; pid {os.getpid()})"
 
 
-class _Alarm:
+class Alarm:
     """Shuts a socket down when time is up; knows whether it did."""
 
     def __init__(self, seconds: float, sock: Any) -> None:
         # TLS inside TLS has no socket of its own: the one below it is what blocks.
         self._sock = getattr(sock, "socket", sock)
+        self._until = time.monotonic() + seconds
+        self._off = threading.Event()
         self.rang = False
-        self._timer = threading.Timer(seconds, self._ring)
-        self._timer.daemon = True
-        self._timer.start()
+        threading.Thread(target=self._watch, name="luma-alarm", daemon=True).start()
 
-    def _ring(self) -> None:
+    def put_off(self, seconds: float) -> None:
+        """Ring so many seconds from now, and not before."""
+        self._until = time.monotonic() + seconds
+
+    def stop(self) -> None:
+        """Time is not up: leave the socket alone."""
+        self._off.set()
+
+    def _watch(self) -> None:
+        while (left := self._until - time.monotonic()) > 0:
+            if self._off.wait(left):
+                return
         self.rang = True
         with contextlib.suppress(OSError):
             socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
-
-    def stop(self) -> None:
-        self._timer.cancel()
 
 
 class Watch(threading.local):
@@ -99,7 +108,7 @@ class Watch(threading.local):
     def __init__(self, connect_timeout: float, timeout: float) -> None:
         self._connect_timeout = connect_timeout
         self._timeout = timeout
-        self._alarm: _Alarm | None = None
+        self._alarm: Alarm | None = None
         self._under_way = False
         #: Whether the handshakes are over: from here on, the request may have been delivered.
         self.connected = False
@@ -123,7 +132,7 @@ class Watch(threading.local):
     def opened(self, sock: Any) -> None:
         """TCP stands; the proxy's and TLS's handshakes have the connect timeout."""
         if self._under_way:
-            self._set_alarm(_Alarm(self._connect_timeout, sock))
+            self._set_alarm(Alarm(self._connect_timeout, sock))
 
     def ready(self, sock: Any) -> None:
         """The handshakes are over; nothing of the request has been sent yet."""
@@ -133,10 +142,10 @@ class Watch(threading.local):
                 raise TimeoutError(f"not connected within {self._connect_timeout:g} s")
             if isinstance(sock, (ssl.SSLSocket, SSLTransport)) and sock.version() is None:
                 raise ConnectionError("the TLS handshake did not take place")
-            self._set_alarm(_Alarm(self._timeout, sock))
+            self._set_alarm(Alarm(self._timeout, sock))
             self.connected = True
 
-    def _set_alarm(self, alarm: _Alarm | None) -> None:
+    def _set_alarm(self, alarm: Alarm | None) -> None:
         previous, self._alarm = self._alarm, alarm
         if previous is not None:
             previous.stop()

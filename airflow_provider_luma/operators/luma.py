@@ -22,6 +22,7 @@ from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_luma.api.models import GenerationRequest, GenerationStatus
 from airflow_provider_luma.api.submission import (
+    Decision,
     LookFirst,
     OutcomeUnknown,
     Phase,
@@ -48,8 +49,8 @@ if TYPE_CHECKING:
 SUBMIT_KEY = "luma"
 
 _STATE_STORE_HELP = (
-    "Or decide by hand: in the task's state store (Airflow's UI or REST API), delete the key 'luma' to "
-    "submit anew, or set it to the id found at the vendor to take that up; then clear this task."
+    "Then decide: in this task's state store (Airflow's UI or REST API), delete the key 'luma' to submit "
+    "anew, or set it to the id found at the vendor to take that up; then clear this task (docs/money.md)."
 )
 
 
@@ -117,26 +118,25 @@ class LumaGenerateOperator(BaseOperator):
         request = GenerationRequest.from_rendered(
             self.prompt, aspect_ratio=self.aspect_ratio, loop=self.loop, image_url=self.image_url
         )
-        with LumaHook(self.luma_conn_id) as hook:
-            # Looked up before anything is recorded: a connection that cannot be used leaves no trace.
-            _ = hook.settings
-            record = _Record(
-                self._store(context), _fingerprint(request, self.luma_conn_id), context, self.log
-            )
-            try:
+        hook = LumaHook(self.luma_conn_id)
+        # Looked up before anything is recorded: a connection that cannot be used leaves no trace.
+        _ = hook.settings
+        record = _Record(self._store(context), _fingerprint(request, self.luma_conn_id), context, self.log)
+        try:
+            with hook:
                 request_id = self._taken_up(hook, record)
                 if request_id is None:
                     request_id = self._submitted(hook, record, request)
                 context["ti"].xcom_push(key="requestId", value=request_id)
-            except LumaError:
+                record.keep(Phase.DONE, request_id)
+            return request_id
+        except LumaError:
+            raise
+        except BaseException as interruption:
+            if hook.last_submitted is None or record.kept:
+                # Nothing is paid for, or a retry finds it in the store.
                 raise
-            except BaseException as interruption:
-                if hook.last_submitted is None or record.kept:
-                    # Nothing is paid for, or a retry finds it in the store.
-                    raise
-                raise self._accepted_but(hook.last_submitted, record, interruption) from interruption
-            record.keep(Phase.DONE, request_id)
-        return request_id
+            raise self._accepted_but(hook.last_submitted, record, interruption) from interruption
 
     def on_kill(self) -> None:
         """Take note. ``execute`` runs on for seconds after this; a submit must not start in them."""
@@ -168,7 +168,7 @@ class LumaGenerateOperator(BaseOperator):
             if self.on_unknown_outcome == "fail":
                 raise LumaSubmitOutcomeUnknown(
                     f"Nothing was sent by this try: {decision.why}.",
-                    next_step=f"{LumaSubmitOutcomeUnknown.next_step} {_STATE_STORE_HELP}",
+                    next_step=f"Look at the vendor's dashboard for this prompt. {_STATE_STORE_HELP}",
                 )
             self.log.warning(
                 "on_unknown_outcome='resubmit': %s, and it is sent again. POSSIBLE SECOND CHARGE.",
@@ -180,7 +180,19 @@ class LumaGenerateOperator(BaseOperator):
 
     def _still_wanted(self, hook: LumaHook, record: _Record, request_id: str) -> str | None:
         """After a clear of what was not done: return the id, unless that generation has failed."""
-        seen = hook.get_status(request_id)
+        try:
+            seen = hook.get_status(request_id)
+        except LumaError as error:
+            # Its class says whether a retry may help; its advice is for a wait, and there is a way out here.
+            raise type(error)(
+                f"Nothing was sent. This task was cleared before it had handed on {request_id}, and that "
+                f"generation could not be asked about: {error.what}",
+                request_id=request_id,
+                http_status=error.http_status,
+                retry_after=error.retry_after,
+                money="That generation may be running and is paid for.",
+                next_step=f"Clear this task once the gateway answers. {_STATE_STORE_HELP}",
+            ) from error
         if seen.status is GenerationStatus.FAILED:
             self.log.warning(
                 "Request %s, submitted before this task was cleared, has failed (%s). A new one is "
@@ -215,6 +227,12 @@ class LumaGenerateOperator(BaseOperator):
                 raise LumaSubmitOutcomeUnknownResubmit(
                     unknown.what, http_status=unknown.http_status
                 ) from unknown
+            if self.durable and record.intended:
+                raise LumaSubmitOutcomeUnknown(
+                    unknown.what,
+                    http_status=unknown.http_status,
+                    next_step=f"Look at the vendor's dashboard for this prompt. {_STATE_STORE_HELP}",
+                ) from unknown
             raise
         except LumaError:
             # Refused, not delivered, or stopped before the POST: certain that there is nothing to take up.
@@ -226,6 +244,8 @@ class LumaGenerateOperator(BaseOperator):
 
     def _accepted_but(self, request_id: str, record: _Record, interruption: BaseException) -> LumaError:
         """Return the error for a process that was stopped while it held the id of a paid generation."""
+        # First of all the log: whatever happens next, the id must not be lost.
+        self.log.error("Request %s is paid for, and this task was interrupted.", request_id)
         what = (
             f"The gateway accepted the generation as {request_id}, and this task could not hand the id on "
             f"({type(interruption).__name__})."
@@ -253,11 +273,12 @@ class _Record:
         self._fingerprint = fingerprint
         self._max_tries = int(context["ti"].max_tries or 0)
         self._log = log
-        self._intended = False
+        #: Whether this try has written that it is about to send.
+        self.intended = False
         #: Whether the id of the accepted submit is in the store.
         self.kept = False
 
-    def decision(self) -> Any:
+    def decision(self) -> Decision:
         """Return what this try does, by what an earlier one left."""
         stored = self._store.get(SUBMIT_KEY) if self._store is not None else None
         return decide(stored, fingerprint=self._fingerprint, max_tries=self._max_tries)
@@ -270,8 +291,9 @@ class _Record:
         keeps two processes of one task from sending both.
         """
         if self._store is not None:
+            # Set first: a write that was interrupted may have arrived, and is taken back in vain at worst.
+            self.intended = True
             self._write(Phase.INTENT, None)
-            self._intended = True
 
     def keep(self, phase: Phase, request_id: str) -> bool:
         """Write the id; return whether it is stored. It is paid for, so an error stops nothing."""
@@ -292,8 +314,8 @@ class _Record:
 
     def withdraw(self) -> None:
         """Take an intent back, because it is certain that nothing was accepted."""
-        if self._intended:
-            self._intended = False
+        if self.intended:
+            self.intended = False
             try:
                 self._store.delete(SUBMIT_KEY)
             except Exception:

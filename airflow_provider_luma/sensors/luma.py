@@ -9,6 +9,7 @@ and a wait that gave up is resumed by clearing the sensor.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -24,7 +25,14 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_luma.api.events import event_of, generation_of
 from airflow_provider_luma.api.models import rendered_request_id
-from airflow_provider_luma.api.polling import DEFAULT_POKE_INTERVAL, Done, GaveUp, Pending, Wait
+from airflow_provider_luma.api.polling import (
+    DEFAULT_POKE_INTERVAL,
+    MIN_POKE_INTERVAL,
+    Done,
+    GaveUp,
+    Pending,
+    Wait,
+)
 from airflow_provider_luma.api.retry import MAX_WORKER_PAUSE
 from airflow_provider_luma.api.text import shown_url
 from airflow_provider_luma.exceptions import LumaError, LumaWaitTimeout
@@ -36,6 +44,7 @@ from airflow_provider_luma.version_compat import (
     AirflowRescheduleException,
     TaskDeferralError,
     TaskDeferralTimeout,
+    first_poke_at,
 )
 
 if TYPE_CHECKING:
@@ -44,9 +53,6 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
 _T = TypeVar("_T")
-
-#: Seconds between two looks at least: what is more often than this is a mistake.
-MIN_POKE_INTERVAL = 0.1
 
 #: Seconds by which the framework's own time-out of a deferral is later than ours: it is a backstop for a
 #: triggerer that is down, and our own look at the deadline should come first.
@@ -122,7 +128,11 @@ class LumaStatusSensor(BaseSensorOperator):
         return self._under_skip_rules(lambda: self._wait(context))
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """Look once; for those who call a sensor by hand. :meth:`execute` does not use it."""
+        """
+        Look once; for those who call a sensor by hand. :meth:`execute` does not use it.
+
+        Each call is a wait of its own: it has no time-out, and bears what only a window would end.
+        """
         request_id = rendered_request_id(self.request_id)
         now = time.time()
         wait = Wait(request_id, now, now + self.timeout, self._own_interval, conn_id=self.luma_conn_id)
@@ -153,7 +163,13 @@ class LumaStatusSensor(BaseSensorOperator):
         wait = self._begun(context, request_id)
         with LumaHook(self.luma_conn_id) as hook:
             while True:
-                seen = hook.look(request_id)
+                try:
+                    seen = hook.look(request_id)
+                except AirflowTaskTimeout as timed_out:
+                    raise LumaWaitTimeout(
+                        "The task's execution_timeout ended the wait in the middle of a look.",
+                        request_id=request_id,
+                    ) from timed_out
                 now = time.time()
                 decision = wait.after(seen, now)
                 if not isinstance(decision, Pending):
@@ -175,6 +191,7 @@ class LumaStatusSensor(BaseSensorOperator):
             return _resumed(
                 context,
                 Wait(request_id, now, now + self.timeout, self._own_interval, conn_id=self.luma_conn_id),
+                self.retries or 0,
             )
         deadline = now + self.timeout
         if self.execution_timeout is not None:
@@ -261,21 +278,20 @@ class LumaStatusSensor(BaseSensorOperator):
             raise
 
 
-def _resumed(context: Context, wait: Wait) -> Wait:
+def _resumed(context: Context, wait: Wait, retries: int) -> Wait:
     """Return ``wait`` as of its first process, if a reschedule came before this one."""
-    ti = context["ti"]
-    if hasattr(ti, "get_first_reschedule_date"):
-        first = ti.get_first_reschedule_date(context)
-    else:
-        # Airflow 2 sets a rescheduled task's start_date back to that of its first process.
-        first = ti.start_date
+    first = first_poke_at(context, retries)
     if first is None:
         return wait
     timeout = wait.deadline - wait.started_at
     wait.started_at = first.timestamp()
     wait.deadline = wait.started_at + timeout
-    store = context.get("task_state_store")
-    known = store.get(WAIT_KEY) if store is not None else None
+    store: Any = context.get("task_state_store")
+    known = None
+    if store is not None:
+        # Only a convenience: a wait is free, and must not fail for what it might have known.
+        with suppress(Exception):
+            known = store.get(WAIT_KEY)
     if isinstance(known, dict) and known.get("request_id") == wait.request_id:
         wait.answered = known.get("answered") is True
         looks = known.get("looks")
@@ -292,4 +308,5 @@ def _remember(context: Context, wait: Wait) -> None:
             "answered": wait.answered,
             "looks": wait.looks,
         }
-        store.set(WAIT_KEY, known)
+        with suppress(Exception):
+            store.set(WAIT_KEY, known)

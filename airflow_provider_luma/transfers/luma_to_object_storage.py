@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
 from math import gcd
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import pendulum
 import tenacity
@@ -34,7 +36,9 @@ from airflow_provider_luma.api.text import one_line, shown_url
 from airflow_provider_luma.exceptions import (
     LumaCompletedWithoutVideo,
     LumaDownloadFailed,
+    LumaError,
     LumaInvalidRequest,
+    LumaNotTheVideo,
     LumaTargetExists,
     LumaUnsafeAddress,
     LumaVideoExpired,
@@ -44,7 +48,7 @@ from airflow_provider_luma.hooks.luma import LumaHook
 from airflow_provider_luma.links.luma import LumaVideoLink
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from airflow.providers.common.compat.sdk import Context
 
@@ -67,6 +71,7 @@ class Manifest:
 
     :param request_id: the generation; ``None`` if only an address was given.
     :param source: the address that it came from, without query.
+    :param source_sha256: of the whole address, in hexadecimal: what tells two addresses apart.
     :param path: where the video is.
     :param sha256: of the whole file, in hexadecimal.
     :param bytes: its length.
@@ -78,6 +83,7 @@ class Manifest:
 
     request_id: str | None
     source: str
+    source_sha256: str
     path: str
     sha256: str
     bytes: int
@@ -160,26 +166,29 @@ class LumaToObjectStorageOperator(BaseOperator):
         """Keep the video, and return where it is."""
         request_id = None if is_absent(self.request_id) else rendered_request_id(self.request_id)
         video_url = None if is_absent(self.video_url) else str(self.video_url).strip()
-        if request_id is None and video_url is None:
+        if video_url is not None:
+            if not is_web_address(video_url):
+                raise LumaUnsafeAddress("video_url is not an http or https address without credentials.")
+            # The link comes first: whatever fails from here on, there is something to look at.
+            context["ti"].xcom_push(key="video_url", value=video_url)
+        elif request_id is None:
             raise LumaInvalidRequest(
                 "Neither request_id nor video_url has a value: the upstream task that should give it "
                 "probably gave nothing.",
                 money="Nothing was sent. If a generation was submitted, its id is in that task's log.",
             )
-        if video_url is not None and not is_web_address(video_url):
-            raise LumaUnsafeAddress("video_url is not an http or https address without credentials.")
         overwrite = rendered_bool("overwrite", self.overwrite)
         target = self._target(request_id)
-        with LumaHook(self.luma_conn_id) as hook:
-            if video_url is None:
-                video_url = _asked_for(hook, str(request_id))
-            # The link comes first: whatever fails from here on, there is something to look at.
-            context["ti"].xcom_push(key="video_url", value=video_url)
+        with LumaHook(self.luma_conn_id) as hook, _store_errors(target, request_id):
+            # Before the gateway is asked: what is kept needs nobody any more.
             manifest = _kept_already(target, request_id, video_url, overwrite)
             if manifest is not None:
                 self.log.info("Already kept at %s; nothing is downloaded.", manifest.path)
             else:
-                manifest = self._fetched(context, hook, target, request_id, video_url)
+                if video_url is None:
+                    video_url = _asked_for(hook, str(request_id))
+                    context["ti"].xcom_push(key="video_url", value=video_url)
+                manifest = self._fetched(context, hook, target, request_id, video_url, overwrite)
         self._hand_on(context, manifest)
         return manifest.path
 
@@ -194,26 +203,43 @@ class LumaToObjectStorageOperator(BaseOperator):
                     money="Nothing was fetched.",
                 )
             destination += f"{_file_name(request_id)}.mp4"
-        return ObjectStoragePath(destination)
+        try:
+            target = ObjectStoragePath(destination)
+            _ = target.fs
+        except Exception as error:
+            raise LumaInvalidRequest(
+                f"destination {one_line(destination, 80)} cannot be used: {one_line(str(error))}.",
+                money="Nothing was fetched.",
+            ) from error
+        return target
 
     def _fetched(
-        self, context: Context, hook: LumaHook, target: ObjectStoragePath, request_id: str | None, url: str
+        self,
+        context: Context,
+        hook: LumaHook,
+        target: ObjectStoragePath,
+        request_id: str | None,
+        url: str,
+        overwrite: bool,
     ) -> Manifest:
-        part = target.with_name(f".{target.name}.{_try_mark(context)}.part")
+        # A name of this process's own: an earlier try may still be alive, and must not write into this file.
+        mark = f".luma-{_task_mark(context, target)}."
+        own = f"{mark}{uuid4().hex[:8]}"
+        part, sidecar_part = target.with_name(f"{own}.part"), target.with_name(f"{own}.json.part")
         settings = hook.settings
+        address, renewed = url, False
 
         def once() -> Manifest:
-            nonlocal url
+            nonlocal address, renewed
             try:
-                return self._download(settings, url, part, target, request_id)
+                return self._download(settings, address, part, target, request_id, asked_for=url)
             except LumaVideoExpired:
-                if request_id is None:
+                if request_id is None or renewed:
                     raise
-                fresh = _asked_for(hook, request_id)
-                self.log.info("The address has expired; the gateway gives %s", shown_url(fresh))
-                url = fresh
-                context["ti"].xcom_push(key="video_url", value=fresh)
-                return self._download(settings, url, part, target, request_id)
+                address, renewed = _asked_for(hook, request_id), True
+                self.log.info("The address has expired; the gateway gives %s", shown_url(address))
+                context["ti"].xcom_push(key="video_url", value=address)
+                return self._download(settings, address, part, target, request_id, asked_for=url)
 
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(_passing),
@@ -224,18 +250,23 @@ class LumaToObjectStorageOperator(BaseOperator):
         )
         try:
             _make_folder(target)
+            _remove_leftovers(target, mark)
             manifest = retrying(once)
-            # The manifest goes first: a target without one would look like somebody else's file.
-            _sidecar(target).write_text(json.dumps(asdict(manifest), indent=1))
+            if part.stat().st_size != manifest.bytes:
+                raise LumaDownloadFailed(f"What was stored beside {_shown(target)} is not what was written.")
+            # Once more: another task may have kept something there meanwhile.
+            if (kept := _kept_already(target, request_id, url, overwrite)) is not None:
+                return kept
+            # The manifest goes first: a target without one would look like somebody else's file. And what is
+            # replaced goes before that, or it would pass for what the new manifest describes.
+            with suppress(FileNotFoundError):
+                target.unlink()
+            sidecar_part.write_text(json.dumps(asdict(manifest), indent=1))
+            part.fs.mv(sidecar_part.path, _sidecar(target).path)
             part.fs.mv(part.path, target.path)
-        except OSError as error:
-            raise LumaDownloadFailed(
-                f"The video could not be stored at {_shown(target)}: "
-                f"{type(error).__name__}: {one_line(str(error))}.",
-                request_id=request_id,
-            ) from error
         finally:
             _remove(part)
+            _remove(sidecar_part)
         self.log.info(
             "Kept %s at %s: %d bytes, %s s, %s x %s",
             f"request {request_id}" if request_id else shown_url(url),
@@ -254,6 +285,7 @@ class LumaToObjectStorageOperator(BaseOperator):
         part: ObjectStoragePath,
         target: ObjectStoragePath,
         request_id: str | None,
+        asked_for: str,
     ) -> Manifest:
         most = DEFAULT_MAX_BYTES if self.max_bytes is None else self.max_bytes
         digest, reader, size = hashlib.sha256(), ContainerReader(), 0
@@ -274,9 +306,14 @@ class LumaToObjectStorageOperator(BaseOperator):
                 raise LumaDownloadFailed(
                     f"The download ended after {size} of {incoming.length} bytes: {shown_url(url)}."
                 )
+            if not reader.complete:
+                raise LumaDownloadFailed(
+                    f"The download ended after {size} bytes, in the middle of the video: {shown_url(url)}."
+                )
         return Manifest(
             request_id=request_id,
             source=shown_url(url),
+            source_sha256=_sha256(asked_for),
             path=str(target),
             sha256=digest.hexdigest(),
             bytes=size,
@@ -298,11 +335,9 @@ class LumaToObjectStorageOperator(BaseOperator):
             "seconds": manifest.seconds,
             "aspect_ratio": manifest.aspect_ratio,
         }
-        if self.prompt and not is_absent(self.prompt):
-            if self.share_prompt:
-                extra["prompt"] = self.prompt
-            else:
-                extra["prompt_sha256"] = hashlib.sha256(self.prompt.encode()).hexdigest()
+        if not is_absent(self.prompt):
+            prompt = str(self.prompt)
+            extra.update({"prompt": prompt} if self.share_prompt else {"prompt_sha256": _sha256(prompt)})
         events = context["outlet_events"]
         for outlet in self.outlets:
             if isinstance(outlet, Asset):
@@ -323,22 +358,40 @@ def _asked_for(hook: LumaHook, request_id: str) -> str:
 
 
 def _kept_already(
-    target: ObjectStoragePath, request_id: str | None, video_url: str, overwrite: bool
+    target: ObjectStoragePath, request_id: str | None, video_url: str | None, overwrite: bool
 ) -> Manifest | None:
     """Return the manifest of a target that holds this video, ``None`` if there is room for it, or raise."""
+    if target.is_dir():
+        raise LumaTargetExists(f"At {_shown(target)} there is a folder.", request_id=request_id)
+    manifest = _read_manifest(_sidecar(target))
     try:
         size = target.stat().st_size
     except FileNotFoundError:
+        if manifest is None and not overwrite and _length(_sidecar(target)) > 0:
+            raise LumaTargetExists(
+                f"At {_shown(_sidecar(target))}, where the manifest goes, there is another file.",
+                request_id=request_id,
+            ) from None
         return None
-    manifest = _read_manifest(_sidecar(target))
     if manifest is not None and manifest.bytes == size:
-        same = manifest.request_id == request_id if request_id else manifest.source == shown_url(video_url)
+        if request_id:
+            same = manifest.request_id == request_id
+        else:
+            same = video_url is not None and manifest.source_sha256 == _sha256(video_url)
         if same:
-            return manifest
+            return replace(manifest, path=str(target))
     if overwrite:
         return None
     whose = f"that of request {manifest.request_id}" if manifest and manifest.request_id else "another file"
     raise LumaTargetExists(f"At {_shown(target)} there is {whose}.", request_id=request_id)
+
+
+def _length(path: ObjectStoragePath) -> int:
+    """Return how long a file is; one that is not there has no length."""
+    try:
+        return int(path.stat().st_size)
+    except FileNotFoundError:
+        return 0
 
 
 def _read_manifest(sidecar: ObjectStoragePath) -> Manifest | None:
@@ -346,9 +399,19 @@ def _read_manifest(sidecar: ObjectStoragePath) -> Manifest | None:
     try:
         with sidecar.open("rb") as file:
             fields = json.loads(file.read(MAX_MANIFEST))
-        return Manifest(**{**fields, "bytes": int(fields["bytes"])})
-    except (OSError, ValueError, TypeError, KeyError):
+        manifest = Manifest(**fields)
+    except (OSError, ValueError, TypeError, RecursionError):
         return None
+    texts = (manifest.source, manifest.source_sha256, manifest.path, manifest.sha256, manifest.kept_at)
+    usable = (
+        manifest.v == MANIFEST_VERSION
+        and all(isinstance(text, str) for text in texts)
+        and isinstance(manifest.request_id, (str, type(None)))
+        and isinstance(manifest.bytes, int)
+        and all(isinstance(side, (int, type(None))) for side in (manifest.width, manifest.height))
+        and isinstance(manifest.seconds, (int, float, type(None)))
+    )
+    return manifest if usable else None
 
 
 def _started(incoming: Incoming, url: str) -> tuple[bytes, Any]:
@@ -357,32 +420,48 @@ def _started(incoming: Incoming, url: str) -> tuple[bytes, Any]:
     start = b""
     while len(start) < SIGNATURE_LENGTH and (chunk := next(chunks, b"")):
         start += chunk
+    if not start:
+        raise LumaDownloadFailed(f"What is served is empty: {shown_url(url)}.")
     if not is_video(start):
         said = one_line(incoming.content_type, 60) or "no content type"
-        raise LumaDownloadFailed(f"What is served is not a video ({said}): {shown_url(url)}.")
+        raise LumaNotTheVideo(f"What is served is not a video ({said}): {shown_url(url)}.")
     return start, chunks
 
 
 def _passing(error: BaseException) -> bool:
     """Return whether another download may help."""
-    return isinstance(error, LumaDownloadFailed) and not isinstance(
-        error, (LumaUnsafeAddress, LumaVideoExpired)
-    )
+    final = (LumaUnsafeAddress, LumaVideoExpired, LumaNotTheVideo)
+    return isinstance(error, LumaDownloadFailed) and not isinstance(error, final)
 
 
-def _too_large(url: str, most: int) -> LumaDownloadFailed:
-    return LumaDownloadFailed(f"The video has more than max_bytes={most} bytes: {shown_url(url)}.")
+def _too_large(url: str, most: int) -> LumaNotTheVideo:
+    return LumaNotTheVideo(f"The video has more than max_bytes={most} bytes: {shown_url(url)}.")
 
 
 def _sidecar(target: ObjectStoragePath) -> ObjectStoragePath:
     return target.with_name(f"{target.name}.json")
 
 
-def _try_mark(context: Context) -> str:
-    """Return a mark that is the same for every try of one task, and another for another task."""
+def _task_mark(context: Context, target: ObjectStoragePath) -> str:
+    """Return a mark that is the same for every try of one task with one target, and another for any other."""
     ti = context["ti"]
     key = [str(getattr(ti, name, "")) for name in ("dag_id", "run_id", "task_id", "map_index")]
-    return hashlib.sha256("\0".join(key).encode()).hexdigest()[:12]
+    return _sha256("\0".join([*key, str(target)]))[:16]
+
+
+@contextmanager
+def _store_errors(target: ObjectStoragePath, request_id: str | None) -> Iterator[None]:
+    """Turn what a store raises, each errors of its own, into one that says what it means."""
+    try:
+        yield
+    except LumaError:
+        raise
+    except Exception as error:
+        raise LumaDownloadFailed(
+            f"The video could not be stored at {_shown(target)}: "
+            f"{type(error).__name__}: {one_line(str(error))}.",
+            request_id=request_id,
+        ) from error
 
 
 def _make_folder(target: ObjectStoragePath) -> None:
@@ -392,18 +471,28 @@ def _make_folder(target: ObjectStoragePath) -> None:
 
 
 def _remove(part: ObjectStoragePath) -> None:
-    try:
-        if part.exists():
-            part.unlink()
-    except OSError:
-        # It stays until the next try; the reason why this one failed matters more.
-        return
+    # What stays behind, the next try removes; why this one failed matters more.
+    with suppress(Exception):
+        part.unlink(missing_ok=True)
+
+
+def _remove_leftovers(target: ObjectStoragePath, mark: str) -> None:
+    """Remove what earlier tries of this task left beside the target."""
+    with suppress(Exception):
+        for beside in target.parent.iterdir():
+            if beside.name.startswith(mark) and beside.name.endswith(".part"):
+                _remove(beside)
 
 
 def _file_name(request_id: str) -> str:
     """Return a request id as a file name: it comes from outside."""
-    return "".join(char if char.isalnum() or char in "-_" else "_" for char in request_id)
+    name = "".join(char if char.isalnum() or char in "-_" else "_" for char in request_id)
+    return name if len(name.encode()) <= 128 else _sha256(request_id)
 
 
 def _shown(target: ObjectStoragePath) -> str:
     return one_line(str(target))
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -15,12 +15,16 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_luma.api.events import event_of, failure_event
+from airflow_provider_luma.api.gateway import Fault, Miss
 from airflow_provider_luma.api.polling import Pending, Wait
 from airflow_provider_luma.exceptions import LumaError
 from airflow_provider_luma.hooks.luma import LumaAsyncHook
+from airflow_provider_luma.hooks.transport import plain_reason
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from airflow_provider_luma.api.models import Generation
 
 
 class LumaStatusTrigger(BaseTrigger):
@@ -88,18 +92,21 @@ class LumaStatusTrigger(BaseTrigger):
             looks=self.looks,
             conn_id=self.luma_conn_id,
         )
-        # An event in the same second as the deferral can be taken for a task that ended without a word.
-        pause = wait.first_pause(random.random())
+        pause = wait.first_pause(random.random(), time.time())
         async with LumaAsyncHook(
             self.luma_conn_id, caller="triggerer", status_id_field=self.status_id_field
         ) as hook:
             while True:
                 await asyncio.sleep(pause)
+                seen: Generation | Miss
                 try:
                     seen = await hook.look(self.request_id)
                 except LumaError as error:
                     yield TriggerEvent(failure_event(self.request_id, error))
                     return
+                except Exception as error:
+                    # The connection could not be looked up just now, say: a failed look, no more.
+                    seen = Miss(Fault.LOST, f"could not be asked: {plain_reason(error)}")
                 decision = wait.after(seen, time.time())
                 if not isinstance(decision, Pending):
                     yield TriggerEvent(event_of(wait, decision, time.time()))

@@ -80,7 +80,6 @@ def _run(sensor: LumaStatusSensor, context: dict[str, Any]) -> Any:
             # As Airflow does: the first reschedule's start is remembered, and the next poke is a new process.
             if context["ti"].first_reschedule is None:
                 context["ti"].first_reschedule = pendulum.now("UTC")
-                context["ti"].start_date = context["ti"].first_reschedule
             pause = (later.reschedule_date - pendulum.now("UTC")).total_seconds()
             asyncio.run(asyncio.sleep(max(pause, 0)))
         except TaskDeferred as deferred:

@@ -61,6 +61,7 @@ RETRY = {
     "LumaFirewallRefused",
     "LumaGatewayError",
     "LumaGenerationFailed",
+    "LumaNotTheVideo",
     "LumaProtocolError",
     "LumaRateRefused",
     "LumaRefused",

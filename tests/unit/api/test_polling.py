@@ -380,7 +380,7 @@ class TestNotes:
 class TestJitterIsAtTheStartOnly:
     def test_the_first_pause_of_a_trigger_is_spread(self):
         wait = Wait(ID, START, START + 60, 10.0)
-        pauses = [wait.first_pause(random / 10) for random in range(10)]
+        pauses = [wait.first_pause(random / 10, now=wait.started_at) for random in range(10)]
 
         assert len(set(pauses)) == 10
         assert all(0 < pause <= 10 for pause in pauses)
