@@ -10,9 +10,11 @@ venv := .venv
 bin := $(venv)/bin
 stamp := $(venv)/.installed
 oldest := .cache/oldest
+moto := .cache/moto
+comma := ,
 cache := $(CURDIR)/.cache
 
-TESTS ?= tests/unit tests/integration tests/system
+TESTS ?= tests/unit tests/integration tests/system/test_text_to_video.py tests/system/test_keep.py
 ARGS ?=
 
 # Without bytecode, each start of Airflow takes three times as long.
@@ -24,7 +26,7 @@ export UV_CACHE_DIR ?= $(cache)/uv
 export TMPDIR := $(cache)/tmp
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oldest lint fix clean
+.PHONY: help demo test test-oldest test-crash test-browser crash lint fix clean
 
 help: ## list the targets
 	@echo 'make TARGET, where TARGET is one of'
@@ -39,13 +41,25 @@ demo: $(stamp) ## make a video in a real Airflow [PROMPT="…" ASPECT_RATIO=9:16
 # Taken from the command line only: a shell may well export a PROMPT of its own.
 given = $(if $(and $(filter command,$(firstword $(origin $(1)))),$($(1))),$(2))
 
-test: $(stamp) ## run all tests: unit, integration, system [ARGS="-k name"] [TESTS=tests/unit]
+test: $(stamp) $(moto)/.installed ## run what a contributor must pass [ARGS="-k name"] [TESTS=tests/unit]
 	@mkdir -p $(TMPDIR)
 	$(bin)/python -m pytest $(TESTS) $(ARGS)
 
 test-oldest: $(oldest)/.installed ## run the unit and integration tests on the oldest Airflow that is supported, 2.11
 	@mkdir -p $(TMPDIR)
 	$(oldest)/bin/python -m pytest tests/unit tests/integration $(ARGS)
+
+test-crash: $(stamp) ## kill real processes of a real Airflow at each step of a submit
+	@mkdir -p $(TMPDIR)
+	$(bin)/python -m pytest tests/system/test_crash.py tests/system/test_clear.py $(ARGS)
+
+test-browser: $(stamp) ## click through a real Airflow in headless Chromium
+	@mkdir -p $(TMPDIR)
+	$(bin)/python -m pytest tests/system/test_video_link.py $(ARGS)
+
+crash: $(stamp) ## kill a submitting task 100 times and count [RUNS=100]
+	@mkdir -p $(TMPDIR)
+	$(bin)/python -m dev.crash --runs $(or $(RUNS),100) $(ARGS)
 
 lint: $(stamp) ## check style and types
 	$(bin)/ruff check .
@@ -60,14 +74,14 @@ clean: ## remove everything that was made here, but for the videos
 	rm -rf $(venv) .cache .pytest_cache .ruff_cache .mypy_cache dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# $(call install,constraints,python): installs the project in editable form; $(bin)/uv must be there.
+# $(call install,constraints,python,what): installs into an environment; $(bin)/uv must be there.
 # uv does not read pip's settings; who has told pip of a mirror means uv as well.
 define install
 	@mirror="$$($(bin)/python -m pip config get global.index-url 2>/dev/null || true)"; \
 	    mirror="$${PIP_INDEX_URL:-$$mirror}"; \
 	    if test -z "$$UV_DEFAULT_INDEX$$UV_INDEX_URL" && test -n "$$mirror"; then export UV_DEFAULT_INDEX="$$mirror"; fi; \
 	    echo "installing what $(1) pins"; \
-	    $(bin)/uv pip install --quiet --python $(2) --compile-bytecode -c $(1) -e '.[dev]'
+	    $(bin)/uv pip install --quiet --python $(2) --compile-bytecode -c $(1) $(3)
 endef
 
 $(stamp): pyproject.toml constraints.txt
@@ -77,10 +91,15 @@ $(stamp): pyproject.toml constraints.txt
 	@test -x $(bin)/pip || $(PYTHON) -m venv $(venv) || { \
 	    rm -rf $(venv); echo 'The virtual environment could not be made. On Debian: apt-get install python3-venv' >&2; exit 1; }
 	$(bin)/python -m pip install --quiet --no-cache-dir uv==$(UV_VERSION)
-	$(call install,constraints.txt,$(bin)/python)
+	$(call install,constraints.txt,$(bin)/python,-e '.[dev$(comma)system]')
 	@touch $@
 
 $(oldest)/.installed: $(stamp) constraints-oldest.txt
 	@$(bin)/uv venv --quiet --clear --python $(bin)/python $(oldest)
-	$(call install,constraints-oldest.txt,$(oldest)/bin/python)
+	$(call install,constraints-oldest.txt,$(oldest)/bin/python,-e '.[dev]')
+	@touch $@
+
+$(moto)/.installed: $(stamp) constraints-moto.txt
+	@$(bin)/uv venv --quiet --clear --python $(bin)/python $(moto)
+	$(call install,constraints-moto.txt,$(moto)/bin/python,'moto[server]')
 	@touch $@

@@ -23,6 +23,8 @@ VIDEOS = Asset("x-luma://videos/nightly")
 with DAG(
     dag_id="luma_make_nightly",
     schedule="@daily",
+    # Every run is paid for: it begins when somebody switches it on, also where DAGs start unpaused.
+    is_paused_upon_creation=True,
     start_date=pendulum.datetime(2025, 1, 1, tz="UTC"),
     catchup=False,
     tags=["luma", "example"],

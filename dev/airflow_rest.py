@@ -138,12 +138,19 @@ class AirflowRest:
                 raise BrokenDag("\n".join(f"{one['filename']}: {one['stack_trace']}" for one in broken))
 
     def trigger(
-        self, dag_id: str, conf: Mapping[str, object] | None = None, *, run_id: str | None = None
+        self,
+        dag_id: str,
+        conf: Mapping[str, object] | None = None,
+        *,
+        run_id: str | None = None,
+        run_after: datetime | None = None,
     ) -> str:
-        """Start a run with these params and return its id."""
+        """Start a run with these params, now or at a later time, and return its id."""
         # Airflow's generated ids hold characters which need quoting everywhere.
         run_id = run_id or f"run-{uuid.uuid4().hex[:12]}"
         body = {"logical_date": None, "dag_run_id": run_id, "conf": dict(conf or {})}
+        if run_after is not None:
+            body["run_after"] = run_after.isoformat()
         return str(self.call("POST", f"dags/{dag_id}/dagRuns", body)["dag_run_id"])
 
     def run_state(self, dag_id: str, run_id: str) -> str:
@@ -277,7 +284,16 @@ class AirflowRest:
             except requests.HTTPError as error:
                 if error.response is None or error.response.status_code != 404:
                     raise
-        self.call("POST", "connections", {"connection_id": conn_id, "conn_type": conn_type, **fields})
+        body = {"connection_id": conn_id, "conn_type": conn_type, **fields}
+        for _ in self._until(60, f"the connection {conn_id} could not be stored"):
+            try:
+                self.call("POST", "connections", body)
+            except requests.HTTPError as error:
+                # SQLite under load ("database is locked"); the first task of a fresh Airflow is enough.
+                if error.response is None or error.response.status_code != 500:
+                    raise
+            else:
+                return
 
     def _until(self, timeout: float, complaint: str) -> Iterator[None]:
         deadline = time.monotonic() + timeout

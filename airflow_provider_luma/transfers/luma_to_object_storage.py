@@ -482,6 +482,13 @@ def _remove_leftovers(target: ObjectStoragePath, mark: str) -> None:
         for beside in target.parent.iterdir():
             if beside.name.startswith(mark) and beside.name.endswith(".part"):
                 _remove(beside)
+    # A process that was killed in the middle of an upload to S3 leaves its parts, which are billed and which
+    # no listing shows. s3fs can name and abort them.
+    if hasattr(target.fs, "list_multipart_uploads") and hasattr(target.fs, "abort_mpu"):
+        with suppress(Exception):
+            for upload in target.fs.list_multipart_uploads(target.bucket):
+                if upload["Key"].rsplit("/", 1)[-1].startswith(mark):
+                    target.fs.abort_mpu(target.bucket, upload["Key"], upload["UploadId"])
 
 
 def _file_name(request_id: str) -> str:

@@ -36,8 +36,8 @@ def airflow(*arguments: str, **environment: str) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "airflow", *arguments],
         env={**os.environ, **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        check=False,
+        capture_output=True,
         text=True,
         timeout=120,
     )

@@ -9,6 +9,7 @@ the last.
 from __future__ import annotations
 
 import secrets
+import shutil
 import socket
 from typing import TYPE_CHECKING
 
@@ -51,9 +52,12 @@ def airflow(
 ) -> Iterator[AirflowStack]:
     """Give a healthy Airflow with one good connection, ``luma_default``, and two bad ones."""
     folder = tmp_path_factory.mktemp("airflow")
+    dags = folder / "dags"
+    shutil.copytree(REPOSITORY / "dags", dags, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(REPOSITORY / "tests" / "system" / "dags" / "luma_keep.py", dags)
     stack = AirflowStack(
         folder / "home",
-        dags=REPOSITORY / "dags",
+        dags=dags,
         env={"LUMA_DEMO_VIDEOS": str(folder / "videos")},
         migrated_copies=CACHE,
         grace=5,
@@ -71,10 +75,15 @@ def airflow(
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CrashSite]:
-    """
-    Give another Airflow, which recovers from crashes within seconds, with DAGs to be killed.
-
-    Its last user, ``test_crash.py``, stops it, so that it does not idle beside the other one.
-    """
+    """Give another Airflow, which recovers from crashes within seconds, with DAGs to be killed."""
     with CrashSite(tmp_path_factory.mktemp("crash"), parallelism=16) as site:
         yield site
+
+
+@pytest.fixture(autouse=True)
+def stop_the_site_after_its_last_user(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Stop it as soon as nobody needs it, so that it does not idle beside the other Airflow."""
+    yield
+    users = [item for item in request.session.items if "site" in getattr(item, "fixturenames", ())]
+    if users and request.node is users[-1]:
+        request.getfixturevalue("site").close()

@@ -1,8 +1,8 @@
 """
 DAGs to be killed: their first try can be held at one step of its submit until the killer is ready.
 
-What is held is the operator as it is; the holding is done from outside, by what its ``execute`` is called with.
-The run's param ``hold_at`` names the step (empty: none):
+What is held is the operator as it is; the holding is done from outside, by what its ``execute`` is called
+with. The run's param ``hold_at`` names the step (empty: none):
 
 ==================  ====================================================================================
 ``start``           ``execute`` has not begun
@@ -14,8 +14,9 @@ The run's param ``hold_at`` names the step (empty: none):
 ``done-stored``     the record says ``done``, and Airflow does not know of the task's success
 ==================  ====================================================================================
 
-A held task writes ``<run id>.held`` into the folder ``$LUMA_CRASH_DESK`` and goes on as soon as ``<run id>.go``
-is there. How long ``execute`` took from then on is left in ``<run id>.took``.
+A held task writes ``<run id>.held`` into the folder ``$LUMA_CRASH_DESK`` and goes on as soon as
+``<run id>.go`` is there. How long ``execute`` took from then on is left in ``<run id>.took``, and the error
+of a write that the state store did not take, in ``<run id>.refused``.
 """
 
 from __future__ import annotations
@@ -47,14 +48,18 @@ STEPS_BY_PHASE = {
 }
 
 
+def place(context: Context, kind: str) -> Path:
+    """Return the file by which this run's task and its killer tell each other something."""
+    return Path(os.environ["LUMA_CRASH_DESK"]) / f"{context['run_id']}.{kind}"
+
+
 def hold_at(step: str, context: Context) -> None:
     """Hold this process if its run asks for it at this step. Later tries are never held."""
     if step != context["params"]["hold_at"] or context["ti"].try_number != 1:
         return
-    place = Path(os.environ["LUMA_CRASH_DESK"]) / context["run_id"]
-    place.with_suffix(".held").touch()
+    place(context, "held").touch()
     until = time.monotonic() + LONGEST_HOLD
-    while not place.with_suffix(".go").exists() and time.monotonic() < until:
+    while not place(context, "go").exists() and time.monotonic() < until:
         time.sleep(0.005)
 
 
@@ -69,7 +74,11 @@ class HoldingStore:
         """Write, and hold before or after."""
         before, after = STEPS_BY_PHASE[value["phase"]]
         hold_at(before, self._context)
-        self._store.set(key, value, **options)
+        try:
+            self._store.set(key, value, **options)
+        except BaseException as refusal:
+            place(self._context, "refused").write_text(f"{value['phase']}: {refusal!r}")
+            raise
         hold_at(after, self._context)
 
     def __getattr__(self, name: str) -> Any:
@@ -84,8 +93,7 @@ class Timed:
         hold_at("start", context)
         began = time.monotonic()
         result = super().execute({**context, "task_state_store": HoldingStore(context)})  # type: ignore[misc]
-        took = Path(os.environ["LUMA_CRASH_DESK"]) / f"{context['run_id']}.took"
-        took.write_text(str(time.monotonic() - began))
+        place(context, "took").write_text(str(time.monotonic() - began))
         return result
 
 
@@ -137,7 +145,7 @@ def wait_and_keep(submit: TimedGenerate) -> None:
     )
 
     @task
-    def keep(video_url: str, run_id: str = "") -> str:
+    def keep(video_url: str, run_id: str | None = None) -> str:
         import requests
 
         path = Path(os.environ["LUMA_CRASH_DESK"]) / f"{run_id}.mp4"
