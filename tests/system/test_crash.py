@@ -124,8 +124,7 @@ def assert_unknown(end: End, *, paid: int, tries: int) -> None:
     last_words = "\n".join(end.log)
     assert "may be billed" in last_words, end
     assert "vendor's dashboard" in last_words, end
-    if tries > 1:
-        assert "state store" in last_words, end
+    assert "state store" in last_words, end
 
 
 class TestTheTasksProcessIsKilled:
