@@ -16,6 +16,7 @@ err on the safe side. The decision is pure; reading and writing the record is th
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -126,10 +127,22 @@ def decide(stored: Any, *, fingerprint: str, max_tries: int) -> Decision:
     return LookFirst(record.request_id)
 
 
+def _typed(text: str) -> Any:
+    """Return what a person typed into a form: an id, an id in quotes, or a record as JSON."""
+    text = text.strip()
+    if text.startswith(('"', "{")):
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError):
+            return None
+        return {"request_id": value} if isinstance(value, str) else value
+    return {"request_id": text}
+
+
 def _read(stored: Any) -> SubmitRecord | None:
     """Return the stored record, or ``None`` if it is none that this release understands."""
     if isinstance(stored, str):
-        stored = {"request_id": stored}
+        stored = _typed(stored)
     if not isinstance(stored, dict) or stored.get("v", RECORD_VERSION) != RECORD_VERSION:
         return None
     entered = stored.get("request_id")

@@ -177,7 +177,14 @@ class TestTheWayOutByHand:
         assert emulator.paid == 1
 
     @pytest.mark.parametrize(
-        "entered", ["found-1", {"request_id": "found-1"}, {"v": 1, "request_id": "found-1"}]
+        "entered",
+        [
+            "found-1",
+            ' "found-1" ',
+            '{"request_id": "found-1"}',
+            {"request_id": "found-1"},
+            {"v": 1, "request_id": "found-1"},
+        ],
     )
     def test_an_id_that_was_entered_is_taken_up(
         self, entered: Any, emulator: Emulator, context: dict[str, Any], store: FakeStateStore
@@ -194,7 +201,9 @@ class TestTheWayOutByHand:
         assert operator().execute(context) == "found-2"
         assert emulator.paid == 0
 
-    @pytest.mark.parametrize("entered", [5, [], {"v": 9}, {"request_id": "two words"}, {"phase": "odd"}, ""])
+    @pytest.mark.parametrize(
+        "entered", [5, [], '{"x', '"half', {"v": 9}, {"request_id": "two words"}, {"phase": "odd"}, ""]
+    )
     def test_what_cannot_be_read_is_not_taken_for_a_licence_to_pay(
         self, entered: Any, emulator: Emulator, context: dict[str, Any], store: FakeStateStore
     ) -> None:

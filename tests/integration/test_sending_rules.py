@@ -8,7 +8,6 @@ constants of the backoff are, which are data; nothing else is changed, and no cl
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import socket
 import struct
@@ -39,7 +38,8 @@ from airflow_provider_luma.exceptions import (
     LumaSubmitOutcomeUnknown,
     LumaUnreachable,
 )
-from airflow_provider_luma.hooks.luma import LumaAsyncHook, LumaHook
+from airflow_provider_luma.hooks.luma import LumaHook
+from tests.integration.shells import both_shells
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -65,30 +65,6 @@ def generated(**hook_options: Any) -> tuple[str | LumaError, int]:
             return hook.generate(REQUEST, before_send=lambda: sends.append(None)), len(sends)
         except LumaError as error:
             return error, len(sends)
-
-
-def blocking_status(request_id: str) -> Any:
-    with LumaHook() as hook:
-        try:
-            return hook.get_status(request_id)
-        except LumaError as error:
-            return error
-
-
-def async_status(request_id: str) -> Any:
-    async def ask() -> Any:
-        async with LumaAsyncHook() as hook:
-            try:
-                return await hook.get_status(request_id)
-            except LumaError as error:
-                return error
-
-    return asyncio.run(ask())
-
-
-both_shells = pytest.mark.parametrize(
-    "get_status", [blocking_status, async_status], ids=["requests", "aiohttp"]
-)
 
 
 @dataclass(frozen=True)

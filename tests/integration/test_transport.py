@@ -15,7 +15,7 @@ import ssl
 import threading
 import time
 import traceback
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import requests
@@ -28,6 +28,7 @@ from airflow_provider_luma.api.models import GenerationRequest, GenerationStatus
 from airflow_provider_luma.emulator import Emulator
 from airflow_provider_luma.exceptions import LumaConfigurationError, LumaError
 from airflow_provider_luma.hooks.luma import LumaAsyncHook, LumaHook
+from tests.integration.shells import both_shells
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,30 +38,6 @@ KEY_HEADER = "Ocp-Apim-Subscription-Key"
 REQUEST = GenerationRequest("A giant floating jellyfish gliding over a city skyline")
 #: A name that nothing but the proxy of these tests can resolve.
 NAME = "gateway.luma.test"
-
-
-def blocking_status(request_id: str) -> Any:
-    with LumaHook() as hook:
-        try:
-            return hook.get_status(request_id)
-        except LumaError as error:
-            return error
-
-
-def async_status(request_id: str) -> Any:
-    async def ask() -> Any:
-        async with LumaAsyncHook() as hook:
-            try:
-                return await hook.get_status(request_id)
-            except LumaError as error:
-                return error
-
-    return asyncio.run(ask())
-
-
-both_shells = pytest.mark.parametrize(
-    "get_status", [blocking_status, async_status], ids=["requests", "aiohttp"]
-)
 
 
 @pytest.fixture(autouse=True)
