@@ -259,9 +259,9 @@ class LumaToObjectStorageOperator(BaseOperator):
                 return kept
             # The manifest goes first: a target without one would look like somebody else's file. And what is
             # replaced goes before that, or it would pass for what the new manifest describes.
+            sidecar_part.write_text(json.dumps(asdict(manifest), indent=1))
             with suppress(FileNotFoundError):
                 target.unlink()
-            sidecar_part.write_text(json.dumps(asdict(manifest), indent=1))
             part.fs.mv(sidecar_part.path, _sidecar(target).path)
             part.fs.mv(part.path, target.path)
         finally:
@@ -451,10 +451,11 @@ def _task_mark(context: Context, target: ObjectStoragePath) -> str:
 
 @contextmanager
 def _store_errors(target: ObjectStoragePath, request_id: str | None) -> Iterator[None]:
-    """Turn what a store raises, each errors of its own, into one that says what it means."""
+    """Turn what a store raises into an error that says what it means, and of which request."""
     try:
         yield
-    except LumaError:
+    except LumaError as error:
+        error.request_id = error.request_id or request_id
         raise
     except Exception as error:
         raise LumaDownloadFailed(

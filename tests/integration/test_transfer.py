@@ -670,6 +670,12 @@ class TestWrongContent:
         assert len(store.heads) <= 3
         assert emulator.requests == []
 
+    def test_is_said_of_which_request(self, folder: Path, video: bytes, context: dict[str, Any]) -> None:
+        with serving(always(WRONG["some bytes"](video))) as store, pytest.raises(LumaDownloadFailed) as failed:
+            keep(folder / "a.mp4", request_id="20dd7c76-a931", video_url=store.url).execute(context)
+        assert failed.value.request_id == "20dd7c76-a931"
+        assert "Request id: 20dd7c76-a931." in said(failed)
+
     @pytest.mark.parametrize("wrong", ["broken off", "not HTTP", "an error"])
     def test_is_made_good_by_the_next_download(
         self, wrong: str, folder: Path, video: bytes, context: dict[str, Any]
