@@ -671,7 +671,10 @@ class TestWrongContent:
         assert emulator.requests == []
 
     def test_is_said_of_which_request(self, folder: Path, video: bytes, context: dict[str, Any]) -> None:
-        with serving(always(WRONG["some bytes"](video))) as store, pytest.raises(LumaDownloadFailed) as failed:
+        with (
+            serving(always(WRONG["some bytes"](video))) as store,
+            pytest.raises(LumaDownloadFailed) as failed,
+        ):
             keep(folder / "a.mp4", request_id="20dd7c76-a931", video_url=store.url).execute(context)
         assert failed.value.request_id == "20dd7c76-a931"
         assert "Request id: 20dd7c76-a931." in said(failed)
