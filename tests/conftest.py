@@ -14,11 +14,17 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from tests.places import AIRFLOW_HOME, CACHE, REPOSITORY
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+# CI decides whether a change lands, so there the examples are the same every time; at home they are new ones.
+settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 
 for name in [name for name in os.environ if name.startswith("AIRFLOW")]:
     del os.environ[name]

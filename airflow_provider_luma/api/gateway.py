@@ -431,7 +431,7 @@ def _text(answer: Answer) -> str:
 
 def _unusable(answer: Answer, what: str) -> Miss:
     """Return the fault of an accepted submit without an id. The body is the only trace of what was bought."""
-    said = one_line(_text(answer), 400)
+    said = one_line(_text(answer), 300)
     return Miss(Fault.UNUSABLE, f"{what}: {said}" if said else what, http_status=answer.status)
 
 
