@@ -16,7 +16,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
@@ -97,20 +97,15 @@ def download(url: str, settings: LumaSettings) -> Iterator[Incoming]:
         for scheme in ("https://", "http://"):
             session.mount(scheme, AdapterWithPools(pools))
         try:
-            response = _opened(session, url, settings, allowed, patience)
-        except BaseException:
-            patience.stop()
-            raise
-        try:
-            length = response.headers.get("Content-Length", "")
-            yield Incoming(
-                chunks=_chunks(response, patience),
-                length=int(length) if length.isdecimal() and len(length) < 19 else None,
-                content_type=response.headers.get("Content-Type", ""),
-            )
+            with closing(_opened(session, url, settings, allowed, patience)) as response:
+                length = response.headers.get("Content-Length", "")
+                yield Incoming(
+                    chunks=_chunks(response, patience),
+                    length=int(length) if length.isdecimal() and len(length) < 19 else None,
+                    content_type=response.headers.get("Content-Type", ""),
+                )
         finally:
             patience.stop()
-            response.close()
 
 
 def is_public(address: str) -> bool:
