@@ -30,6 +30,21 @@ except ImportError:  # before Airflow 3.3, which brought the task state store
 TRIGGER_TIMEOUT = "Trigger timeout"
 
 
+def triggerer_stats() -> Any:
+    """
+    Return Airflow's metrics as a triggerer has set them up.
+
+    From Airflow 3.2 on there are two copies of that module: a task sets up the SDK's, a triggerer core's.
+    """
+    try:
+        from airflow.observability import stats
+    except ImportError:
+        from airflow.providers.common.compat.sdk import Stats
+
+        return Stats
+    return stats
+
+
 def first_poke_at(context: Any, retries: int) -> datetime | None:
     """
     Return when the first process of a rescheduled sensor started, or ``None`` if this is the first.
@@ -60,4 +75,5 @@ __all__ = [
     "TaskDeferralError",
     "TaskDeferralTimeout",
     "first_poke_at",
+    "triggerer_stats",
 ]

@@ -31,7 +31,7 @@ with DAG(
     doc_md=__doc__,
 ):
     generate = LumaGenerateOperator(task_id="generate", prompt="The northern lights on {{ ds }}")
-    wait = LumaStatusSensor(task_id="wait", request_id=generate.output, poke_interval=1, deferrable=True)
+    wait = LumaStatusSensor(task_id="wait", request_id=generate.output, deferrable=True)
     keep = LumaToObjectStorageOperator(
         task_id="keep",
         request_id=generate.output,

@@ -47,7 +47,6 @@ with DAG(
         task_id="wait",
         request_id="{{ ti.xcom_pull(task_ids='generate', key='requestId') }}",
         luma_conn_id="{{ params.luma_conn_id }}",
-        poke_interval=1,
         timeout=1800,
         deferrable=True,
     )

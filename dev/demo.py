@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import fcntl
 import importlib.metadata
+import json
 import os
 import re
 import secrets
@@ -49,6 +50,8 @@ class Gateway:
     key: str
     #: How long the run may take, in seconds.
     patience: float
+    #: The connection's extra field; None leaves that to its defaults, too.
+    extra: str | None = None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -103,7 +106,9 @@ def _demo(params: dict[str, object]) -> int:
             "", f"up after {time.monotonic() - began:.0f} s (api-server, scheduler, triggerer, dag-processor)"
         )
         gateway = _real_gateway() or _emulated_gateway(stack)
-        stack.api.add_connection("luma_default", "luma", host=gateway.host, password=gateway.key)
+        stack.api.add_connection(
+            "luma_default", "luma", host=gateway.host, password=gateway.key, extra=gateway.extra
+        )
         stack.api.wait_for_dag(DAG_ID)
         succeeded = _run(stack, params, patience=gateway.patience)
     print(
@@ -132,7 +137,8 @@ def _emulated_gateway(stack: AirflowStack) -> Gateway:
             raise TimeoutError("the emulator did not say where it listens")
         time.sleep(0.1)
     _say("gateway", f"emulated at {address[0]}: {EMULATED_SECONDS} s a video, nothing is billed")
-    return Gateway(address[0], key, patience=180)
+    extra = json.dumps({"typical_seconds": EMULATED_SECONDS})
+    return Gateway(address[0], key, patience=180, extra=extra)
 
 
 def _run(stack: AirflowStack, params: dict[str, object], *, patience: float) -> bool:

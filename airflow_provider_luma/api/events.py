@@ -67,17 +67,6 @@ def event_of(wait: Wait, ended: Done | GaveUp, now: float) -> LumaEvent:
     }
 
 
-def failure_event(request_id: str, error: LumaError) -> LumaEvent:
-    """Return the event of a wait that ended on something other than a look, such as a missing connection."""
-    return {
-        "v": EVENT_VERSION,
-        "outcome": "error",
-        "request_id": request_id,
-        "generation": None,
-        "error": {"kind": error.kind, "message": str(error)},
-    }
-
-
 def generation_of(event: Any, request_id: str) -> GenerationSummary:
     """
     Return the completed generation that ``event`` reports.

@@ -1,6 +1,11 @@
 """
 When to look next, and what one look means for the wait. Without a clock and without I/O.
 
+A :class:`Schedule` places the looks of a wait whose user named no interval: one look where the first few
+generations are done by experience, then one every few seconds. A look that is free still costs the gateway
+and this side a request, and a well-placed first one saves a third of them. :class:`Durations` is the
+experience.
+
 A :class:`Wait` is one wait for one generation. Every mode (poke, reschedule, deferred, the hook's own loop)
 folds its looks into one with :meth:`Wait.after` and does as the answer says: :class:`Pending` (look again
 later), :class:`Done` (there is a video) or :class:`GaveUp` (there is an error).
@@ -13,6 +18,7 @@ reschedule moves them. A window alone never ends a wait: what it complains of mu
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TypedDict
 
@@ -28,8 +34,22 @@ from airflow_provider_luma.exceptions import (
     LumaWaitTimeout,
 )
 
-#: Seconds between two looks where the user names no interval.
+#: Seconds between two looks where the user names no interval, at least.
 DEFAULT_POKE_INTERVAL = 5.0
+#: Seconds that a generation takes, as long as nothing better is known: the middle of what was seen elsewhere
+#: of this model, one to three minutes, nearer to its lower end.
+TYPICAL_SECONDS = 60.0
+#: The default schedule's first look, as a share of the typical duration: by then one in twenty is complete,
+#: if durations are spread as they were measured of siblings (log-normal, sigma 0.5).
+FIRST_LOOK_SHARE = 0.44
+#: The same where durations are known: the share of them that are complete at the first look.
+FIRST_LOOK_QUANTILE = 0.05
+#: Seconds between looks as a share of the typical duration: a video is seen late by half of this, on average.
+INTERVAL_SHARE = 0.04
+#: How many generations a channel must have seen end before it trusts them more than the setting, and how many
+#: it remembers.
+DURATIONS_NEEDED = 20
+DURATIONS_KEPT = 100
 #: Seconds between two looks at least: what is more often than this is a mistake.
 MIN_POKE_INTERVAL = 0.1
 #: Seconds before a trigger's first look at least: an event in the same moment as the deferral can be taken
@@ -55,6 +75,59 @@ FIREWALL_INTERVAL = 60.0
 _FEW = frozenset({Fault.KEY, Fault.ACCESS, Fault.REDIRECT})
 #: Faults that end a wait at once: nothing that waiting could change.
 _FINAL = frozenset({Fault.INPUT, Fault.CREDIT, Fault.OTHER_REFUSAL})
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """
+    When to look at a generation for which the user named no interval.
+
+    :param first: seconds from the first look of the wait to the second, which the first one is not likely to
+        have made needless.
+    :param interval: seconds between the looks after that.
+    """
+
+    first: float = TYPICAL_SECONDS * FIRST_LOOK_SHARE
+    interval: float = DEFAULT_POKE_INTERVAL
+
+    @classmethod
+    def of(cls, typical_seconds: float) -> Schedule:
+        """Return the schedule for generations that usually take so many seconds (their median)."""
+        return cls(typical_seconds * FIRST_LOOK_SHARE, _interval(typical_seconds))
+
+
+def _interval(typical_seconds: float) -> float:
+    return max(DEFAULT_POKE_INTERVAL, typical_seconds * INTERVAL_SHARE)
+
+
+class Durations:
+    """
+    What a channel has learned of how long generations take, and the :class:`Schedule` that follows from it.
+
+    :param typical_seconds: what to assume until :data:`DURATIONS_NEEDED` generations have been seen.
+    """
+
+    def __init__(self, typical_seconds: float = TYPICAL_SECONDS) -> None:
+        self._seen: deque[float] = deque(maxlen=DURATIONS_KEPT)
+        self.schedule = Schedule.of(typical_seconds)
+
+    def learn(self, lower: float, upper: float) -> None:
+        """
+        Take note of a generation that was pending ``lower`` seconds and complete ``upper`` seconds after the
+        first look of its wait.
+
+        The middle counts. Of those that were complete at the first scheduled look no more is known than that
+        they took less: their middle lies before it, which draws that look forward when there are many.
+        """
+        if not 0.0 <= lower <= upper < float("inf"):
+            return
+        self._seen.append((lower + upper) / 2)
+        if len(self._seen) >= DURATIONS_NEEDED:
+            known = sorted(self._seen)
+            self.schedule = Schedule(
+                first=known[int(len(known) * FIRST_LOOK_QUANTILE)],
+                interval=_interval(known[len(known) // 2]),
+            )
 
 
 class GenerationSummary(TypedDict):
@@ -99,7 +172,7 @@ class GaveUp:
     generation: Generation | None = None
 
 
-@dataclass
+@dataclass(slots=True)
 class Wait:
     """
     One wait for one generation.
@@ -107,11 +180,12 @@ class Wait:
     :param request_id: what is waited for.
     :param started_at: epoch seconds of the first look of this wait; windows count from here.
     :param deadline: epoch seconds after which a generation that is still pending is given up.
-    :param poke_interval: seconds between looks; ``None`` takes the default schedule.
+    :param poke_interval: seconds between looks; ``None`` takes ``schedule``.
     :param answered: whether any look of this wait has had an answer yet. Once one has, failed looks no longer
         end the wait before its deadline: the gateway is known to be there.
     :param looks: how often this wait has looked already, in all its processes.
     :param conn_id: the connection's id, for messages.
+    :param schedule: when to look where ``poke_interval`` is ``None``.
     """
 
     request_id: str
@@ -121,38 +195,72 @@ class Wait:
     answered: bool = False
     looks: int = 0
     conn_id: str = ""
+    schedule: Schedule = field(default_factory=Schedule)
     last_status: str = ""
+    #: Epoch seconds of the latest look that found it pending; ``None`` before there was one.
+    pending_at: float | None = None
+    _last_miss: str = ""
     _complaint: str = ""
     _complaints: int = 0
-    _told: set[str] = field(default_factory=set)
+    _told: tuple[str, ...] = ()
 
     @property
     def interval(self) -> float:
         """Seconds between two looks."""
-        return (
-            DEFAULT_POKE_INTERVAL
-            if self.poke_interval is None
-            else max(self.poke_interval, MIN_POKE_INTERVAL)
-        )
+        if self.poke_interval is None:
+            return self.schedule.interval
+        return max(self.poke_interval, MIN_POKE_INTERVAL)
 
     def first_pause(self, random: float, now: float) -> float:
-        """Return the seconds before a trigger's first look, with jitter against a march in step."""
-        pause = min(self.interval * (0.5 + 0.5 * random), self.deadline - now)
-        return max(pause, MIN_FIRST_PAUSE)
+        """
+        Return the seconds before a trigger's first look.
+
+        A thousand tasks that start at once must not march in step, so it lies anywhere within one interval:
+        from now on, or around the schedule's first look, if that is still to come.
+
+        :param random: a number in [0, 1).
+        """
+        pause = self.interval * random
+        if self.before_first_look(now):
+            pause += self.schedule.first - (now - self.started_at) - self.interval / 2
+        return max(min(pause, self.deadline - now), MIN_FIRST_PAUSE)
+
+    def before_first_look(self, now: float) -> bool:
+        """Return whether the schedule's first look is still to come: until then, nothing is expected."""
+        waited = now - self.started_at
+        return self.poke_interval is None and self.answered and waited < self.schedule.first
+
+    def due_after(self, due: float, now: float, pending: Pending) -> float:
+        """
+        Return when the next look is due, by the clock that ``due`` and ``now`` are of.
+
+        The interval is kept from one due time to the next, so that the time which a look takes does not add
+        up; whoever has fallen behind by more than an interval starts anew from now.
+        """
+        on_beat = due + pending.seconds
+        return on_beat if pending.seconds == self.interval and on_beat > now else now + pending.seconds
 
     def after(self, seen: Generation | Miss, now: float) -> Pending | Done | GaveUp:
         """Fold one look into the wait and return what it means for it."""
         self.looks += 1
-        decision = (
-            self._of_generation(seen, now) if isinstance(seen, Generation) else self._of_miss(seen, now)
-        )
+        if isinstance(seen, Generation):
+            self._last_miss = ""
+            decision = self._of_generation(seen, now)
+        else:
+            self._last_miss = seen.detail
+            decision = self._of_miss(seen, now)
         if not isinstance(decision, Pending):
             return decision
         if now >= self.deadline:
-            return GaveUp(self._timeout(seen, now), seen if isinstance(seen, Generation) else None)
-        return Pending(
-            min(decision.seconds, max(self.deadline - now, 0.0)), decision.note, decision.confirming
-        )
+            return GaveUp(self._timeout(now), seen if isinstance(seen, Generation) else None)
+        left = self.deadline - now
+        if decision.seconds > left:
+            return Pending(left, decision.note, decision.confirming)
+        return decision
+
+    def gave_up_unasked(self, now: float) -> GaveUp:
+        """Return the end of a wait whose deadline went by and that was not let through for a last look."""
+        return GaveUp(self._timeout(now, "It could not be asked again in time."))
 
     def _of_generation(self, seen: Generation, now: float) -> Pending | Done | GaveUp:
         status = seen.status
@@ -198,9 +306,13 @@ class Wait:
                 seen,
             )
         self._complaint, self._complaints = "", 0
+        self.pending_at = now
+        pause = self.interval
+        if self.before_first_look(now):
+            pause = max(self.schedule.first - (now - self.started_at), MIN_POKE_INTERVAL)
         if status is GenerationStatus.UNKNOWN:
-            return Pending(self.interval, self._once(f"unknown status {self.last_status!r}"))
-        return Pending(self.interval)
+            return Pending(pause, self._once(f"unknown status {self.last_status!r}"))
+        return Pending(pause)
 
     def _of_miss(self, miss: Miss, now: float) -> Pending | GaveUp:
         error = error_for(Call.STATUS, miss, now=now, request_id=self.request_id, conn_id=self.conn_id)
@@ -252,19 +364,18 @@ class Wait:
         """Return ``note`` the first time, then ``None``; after twenty of them, ``None`` for good."""
         if note in self._told or len(self._told) >= 20:
             return None
-        self._told.add(note)
+        self._told += (note,)
         return note
 
-    def _timeout(self, seen: Generation | Miss, now: float) -> LumaError:
-        last = (
-            f"The last look failed: the gateway {seen.detail}."
-            if isinstance(seen, Miss)
-            else f"The last status was {self.last_status!r}."
-        )
-        return LumaWaitTimeout(
-            f"No video after {now - self.started_at:.0f} s of waiting ({self.looks} looks). {last}",
-            request_id=self.request_id,
-        )
+    def _timeout(self, now: float, why: str = "") -> LumaError:
+        if self._last_miss:
+            last = f"The last look failed: the gateway {self._last_miss}."
+        elif self.last_status:
+            last = f"The last status was {self.last_status!r}."
+        else:
+            last = ""
+        what = f"No video after {now - self.started_at:.0f} s of waiting ({self.looks} looks)."
+        return LumaWaitTimeout(" ".join(filter(None, (what, why, last))), request_id=self.request_id)
 
     def summary(self, seen: Generation, now: float) -> GenerationSummary:
         """Return the XCom ``generation``: JSON primitives only."""

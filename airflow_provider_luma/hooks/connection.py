@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from airflow_provider_luma.api.gateway import DEFAULT_HOST, STATUS_ID_FIELDS
+from airflow_provider_luma.api.polling import TYPICAL_SECONDS
 from airflow_provider_luma.api.text import one_line
 from airflow_provider_luma.exceptions import LumaConfigurationError
 
@@ -29,6 +30,7 @@ DEFAULT_TIMEOUT = 30.0
 DEFAULT_CONNECT_TIMEOUT = 10.0
 DEFAULT_MAX_CONCURRENT_REQUESTS = 16
 MAX_TIMEOUT = 600.0
+MAX_TYPICAL_SECONDS = 86_400.0
 
 _KNOWN_EXTRAS = frozenset(
     {
@@ -37,6 +39,7 @@ _KNOWN_EXTRAS = frozenset(
         "status_id_field",
         "max_concurrent_requests",
         "requests_per_second",
+        "typical_seconds",
         "retry_generate_on_503",
         "allow_http",
         "allow_private_addresses",
@@ -61,6 +64,7 @@ class LumaSettings:
     :param status_id_field: ``auto``, ``task_id`` or ``requestId``.
     :param max_concurrent_requests: requests under way at once, per process.
     :param requests_per_second: requests started per second at most, per process; ``None``: no limit.
+    :param typical_seconds: how long a generation usually takes; the default schedule follows from it.
     :param retry_generate_on_503: whether a 503 counts as refused before any work.
     :param allow_private_addresses: whether a video may be fetched from a network that is not public.
     :param verify: whether TLS certificates are checked, or the path of a CA bundle.
@@ -77,6 +81,7 @@ class LumaSettings:
     status_id_field: str = "auto"
     max_concurrent_requests: int = DEFAULT_MAX_CONCURRENT_REQUESTS
     requests_per_second: float | None = None
+    typical_seconds: float = TYPICAL_SECONDS
     retry_generate_on_503: bool = False
     allow_private_addresses: bool = False
     verify: bool | str = True
@@ -116,6 +121,7 @@ def settings_from(connection: Connection, conn_id: str) -> LumaSettings:
         status_id_field=status_id_field,
         max_concurrent_requests=int(concurrent),
         requests_per_second=per_second or None,
+        typical_seconds=extras.number("typical_seconds", TYPICAL_SECONDS, 0.1, MAX_TYPICAL_SECONDS),
         retry_generate_on_503=extras.boolean("retry_generate_on_503", False),
         allow_private_addresses=extras.boolean("allow_private_addresses", False),
         verify=extras.verify(),

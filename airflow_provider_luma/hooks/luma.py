@@ -21,15 +21,18 @@ from airflow.providers.http.hooks.http import HttpHook
 
 from airflow_provider_luma.api.gateway import (
     DEFAULT_HOST,
+    Answer,
     Call,
     Fault,
+    HttpCall,
     Miss,
     look,
     read_submit,
     submit_call,
 )
 from airflow_provider_luma.api.models import Generation, GenerationRequest, GenerationStatus
-from airflow_provider_luma.api.polling import Done, GaveUp, Wait
+from airflow_provider_luma.api.pacing import Pace
+from airflow_provider_luma.api.polling import Done, GaveUp, Schedule, Wait
 from airflow_provider_luma.api.retry import MAX_WORKER_PAUSE, error_for, pause_before_next, rule
 from airflow_provider_luma.api.text import quoted_prompt
 from airflow_provider_luma.exceptions import (
@@ -39,10 +42,11 @@ from airflow_provider_luma.exceptions import (
     LumaSubmitOutcomeUnknown,
 )
 from airflow_provider_luma.hooks.connection import LumaSettings, settings_from
-from airflow_provider_luma.hooks.transport import AsyncLumaSession, LumaSession
+from airflow_provider_luma.hooks.metrics import looked
+from airflow_provider_luma.hooks.transport import AsyncLumaSession, LumaSession, plain_reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     import requests
     from airflow.providers.common.compat.sdk import Connection
@@ -51,6 +55,11 @@ _T = TypeVar("_T")
 
 #: Seconds that :meth:`LumaHook.wait_for_completion` waits unless told otherwise.
 DEFAULT_WAIT_TIMEOUT = 3600.0
+
+#: Seconds after which an asynchronous hook looks its connection up again; what has changed then counts.
+RENEW_AFTER = 300.0
+#: Seconds between two such look-ups at least, also where the gateway refuses the key or the look-up fails.
+RENEW_PAUSE = 5.0
 
 
 class LumaHook(HttpHook):
@@ -76,6 +85,7 @@ class LumaHook(HttpHook):
         self.luma_conn_id = luma_conn_id
         self._settings: LumaSettings | None = None
         self._session: LumaSession | None = None
+        self._pace: Pace | None = None
         self._status_id_field: str | None = None
         #: The id that the last call of :meth:`generate` got, from the moment the gateway accepted.
         self.last_submitted: str | None = None
@@ -183,6 +193,7 @@ class LumaHook(HttpHook):
 
         def once() -> str | Miss:
             nonlocal flight
+            self._take_turn()
             # A connection of its own: a kept-alive one that went stale would look like a lost answer.
             with LumaSession(settings, "task") as session:
                 if before_send is not None:
@@ -227,6 +238,11 @@ class LumaHook(HttpHook):
             raise
 
     @property
+    def schedule(self) -> Schedule:
+        """When to look at a generation for which nobody names an interval."""
+        return Schedule.of(self.settings.typical_seconds)
+
+    @property
     def status_id_field(self) -> str:
         """The id field that looks have settled, or the connection's (``auto``: not settled)."""
         return self._status_id_field or self.settings.status_id_field
@@ -236,9 +252,11 @@ class LumaHook(HttpHook):
         if self._session is None:
             self._session = LumaSession(self.settings, "task")
         steps = look(request_id, self.status_id_field)
+        looked(self.luma_conn_id)
         try:
             call = next(steps)
             while True:
+                self._take_turn()
                 call = steps.send(self._session.exchange(call))
         except StopIteration as end:
             result: tuple[Generation | Miss, str] = end.value
@@ -271,7 +289,14 @@ class LumaHook(HttpHook):
         :raises LumaWaitTimeout: still pending at the end; the same call resumes for free.
         """
         started_at = time.time()
-        wait = Wait(request_id, started_at, started_at + timeout, poke_interval, conn_id=self.luma_conn_id)
+        wait = Wait(
+            request_id,
+            started_at,
+            started_at + timeout,
+            poke_interval,
+            conn_id=self.luma_conn_id,
+            schedule=self.schedule,
+        )
         while True:
             decision = wait.after(self.look(request_id), time.time())
             if isinstance(decision, Done):
@@ -322,6 +347,15 @@ class LumaHook(HttpHook):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _take_turn(self) -> None:
+        """Sleep as long as the connection's ``requests_per_second`` asks for before the next request."""
+        if self.settings.requests_per_second is None:
+            return
+        if self._pace is None:
+            self._pace = Pace(self.settings.requests_per_second)
+        while (pause := self._pace.turn(time.monotonic())) > 0:
+            time.sleep(pause)
 
     def _sent(self, call: Call, once: Callable[[], _T | Miss]) -> tuple[_T | Miss, int]:
         """Call ``once``, again where the table allows it; return what it came to and the tries."""
@@ -381,7 +415,10 @@ class LumaAsyncHook(BaseHook):
     """
     Ask the Luma gateway from an event loop. It only asks: nothing here costs money.
 
-    Use it inside one loop and close it there: ``async with LumaAsyncHook(...) as hook``.
+    Use it inside one loop and close it there: ``async with LumaAsyncHook(...) as hook``. One hook may be used
+    by many coroutines at once: they share one look-up of the connection and one session. The connection is
+    looked up again after :data:`RENEW_AFTER` seconds, and at once when the gateway refuses the key, so that a
+    key that was rotated counts without a restart; a look-up that fails then changes nothing.
 
     :param luma_conn_id: id of an Airflow connection of type ``luma``.
     :param caller: who asks, for the User-Agent: ``triggerer`` or ``task``.
@@ -397,22 +434,44 @@ class LumaAsyncHook(BaseHook):
     ) -> None:
         super().__init__()
         self.luma_conn_id = luma_conn_id
+        self.status_id_field = status_id_field
         self._caller = caller
-        self._session: AsyncLumaSession | None = None
-        self._opening = asyncio.Lock()
-        self._status_id_field = status_id_field
+        self._line: _Line | None = None
+        self._looking_up = asyncio.Lock()
+        self._looked_up_at = 0.0
 
-    async def look(self, request_id: str) -> Generation | Miss:
-        """Look once at a generation: one request, or two until the id's field is settled. Free."""
-        session = await self._opened()
-        steps = look(request_id, self._status_id_field)
+    @property
+    def settings(self) -> LumaSettings | None:
+        """The connection's settings as they were looked up last; ``None`` before the first time."""
+        return None if self._line is None else self._line.settings
+
+    async def open(self) -> None:
+        """
+        Look the connection up and open a session, if that has not been done. Every look does it by itself.
+
+        :raises LumaConfigurationError: the connection is unknown, has no key, or has a bad field.
+        """
+        await self._ready()
+
+    async def look(
+        self, request_id: str, *, turn: Callable[[], Awaitable[None]] | None = None
+    ) -> Generation | Miss:
+        """
+        Look once at a generation: one request, or two until the id's field is settled. Free.
+
+        :param turn: awaited before any request after the first, by a caller that rations them.
+        """
+        await self._ready()  # which says what the id's field is
+        steps = look(request_id, self.status_id_field)
         try:
             call = next(steps)
             while True:
-                call = steps.send(await session.exchange(call))
+                call = steps.send(await self._exchange(call))
+                if turn is not None:
+                    await turn()
         except StopIteration as end:
             result: tuple[Generation | Miss, str] = end.value
-            seen, self._status_id_field = result
+            seen, self.status_id_field = result
             return seen
 
     async def get_status(self, request_id: str) -> Generation:
@@ -439,9 +498,9 @@ class LumaAsyncHook(BaseHook):
 
     async def close(self) -> None:
         """Close the session's sockets."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        line, self._line = self._line, None
+        if line is not None:
+            await line.session.close()
 
     async def __aenter__(self) -> LumaAsyncHook:
         return self
@@ -449,17 +508,93 @@ class LumaAsyncHook(BaseHook):
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def _opened(self) -> AsyncLumaSession:
-        async with self._opening:
-            return self._session or await self._open()
+    async def _exchange(self, call: HttpCall) -> Answer | Miss:
+        line = await self._ready()
+        answer = await line.exchange(call)
+        if isinstance(answer, Answer) and answer.status == 401:
+            newer = await self._newer_than(line)
+            if newer is not None:
+                answer = await newer.exchange(call)
+        return answer
 
-    async def _open(self) -> AsyncLumaSession:
-        connection = await _found_async(self.luma_conn_id)
-        settings = settings_from(connection, self.luma_conn_id)
-        if self._status_id_field == "auto":
-            self._status_id_field = settings.status_id_field
-        self._session = await AsyncLumaSession.open(settings, self._caller)
-        return self._session
+    async def _ready(self) -> _Line:
+        """Return the line to the gateway, opened by the first who needs it."""
+        line = self._line
+        if line is None:
+            async with self._looking_up:
+                return self._line or await self._look_up()
+        if self._since_look_up() > RENEW_AFTER and not self._looking_up.locked():
+            # One renews; the others go on with what there is.
+            return await self._newer_than(line) or line
+        return line
+
+    async def _newer_than(self, line: _Line) -> _Line | None:
+        """Look the connection up again; return the line that follows ``line`` if the connection changed."""
+        async with self._looking_up:
+            if self._line is not line:
+                return self._line
+            if self._since_look_up() < RENEW_PAUSE:
+                return None
+            try:
+                newer = await self._look_up()
+            except Exception as error:
+                # The waits that are under way must not end because a look-up fails, whatever it is.
+                self.log.warning(
+                    "Connection %s could not be looked up again; what was known of it goes on counting: %s",
+                    self.luma_conn_id,
+                    plain_reason(error),
+                )
+                return None
+            return None if newer is line else newer
+
+    def _since_look_up(self) -> float:
+        return time.monotonic() - self._looked_up_at
+
+    async def _look_up(self) -> _Line:
+        """Look the connection up and return the line it leads to: the present one if nothing has changed."""
+        self._looked_up_at = time.monotonic()
+        settings = settings_from(await _found_async(self.luma_conn_id), self.luma_conn_id)
+        present = self._line
+        if present is not None and present.settings == settings:
+            return present
+        line = _Line(settings, await AsyncLumaSession.open(settings, self._caller))
+        self._line = line
+        if present is None:
+            if self.status_id_field == "auto":
+                self.status_id_field = settings.status_id_field
+        else:
+            self.status_id_field = settings.status_id_field
+            self.log.info(
+                "Connection %s has changed; the new settings count from here on.", self.luma_conn_id
+            )
+            await present.retire()
+        return line
+
+
+class _Line:
+    """One session with the settings it was opened for. Closes when it is retired and nobody uses it."""
+
+    def __init__(self, settings: LumaSettings, session: AsyncLumaSession) -> None:
+        self.settings = settings
+        self.session = session
+        self._users = 0
+        self._retired = False
+
+    async def exchange(self, call: HttpCall) -> Answer | Miss:
+        self._users += 1
+        try:
+            return await self.session.exchange(call)
+        finally:
+            self._users -= 1
+            await self._close_if_done()
+
+    async def retire(self) -> None:
+        self._retired = True
+        await self._close_if_done()
+
+    async def _close_if_done(self) -> None:
+        if self._retired and not self._users:
+            await self.session.close()
 
 
 def _unknown_connection(conn_id: str, why: Exception) -> LumaConfigurationError:

@@ -38,6 +38,7 @@ from airflow_provider_luma.exceptions import (
     LumaSubmitOutcomeUnknownResubmit,
 )
 from airflow_provider_luma.hooks.luma import LumaHook
+from airflow_provider_luma.hooks.metrics import failures_counted
 from airflow_provider_luma.version_compat import NEVER_EXPIRE
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ class LumaGenerateOperator(BaseOperator):
         self.on_unknown_outcome = on_unknown_outcome
         self._killed = False
 
+    @failures_counted
     def execute(self, context: Context) -> str:
         """Submit, or take up what an earlier try submitted, and return the request id."""
         if self.on_unknown_outcome not in ("fail", "resubmit"):

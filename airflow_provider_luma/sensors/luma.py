@@ -37,6 +37,7 @@ from airflow_provider_luma.api.retry import MAX_WORKER_PAUSE
 from airflow_provider_luma.api.text import shown_url
 from airflow_provider_luma.exceptions import LumaError, LumaWaitTimeout
 from airflow_provider_luma.hooks.luma import DEFAULT_WAIT_TIMEOUT, LumaHook
+from airflow_provider_luma.hooks.metrics import failures_counted, generation_completed
 from airflow_provider_luma.links.luma import LumaVideoLink
 from airflow_provider_luma.triggers.luma import LumaStatusTrigger
 from airflow_provider_luma.version_compat import (
@@ -149,19 +150,22 @@ class LumaStatusSensor(BaseSensorOperator):
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Come back from the triggerer, with an event or because the framework ended the deferral."""
 
-        def resume() -> Any:
+        @failures_counted
+        def resume(_: LumaStatusSensor) -> Any:
             try:
                 # Past BaseSensorOperator, which skips on every error under soft_fail.
                 return super(BaseSensorOperator, self).resume_execution(next_method, next_kwargs, context)
             except (TaskDeferralError, TaskDeferralTimeout) as broken_off:
                 return self._last_look(context, broken_off)
 
-        return self._under_skip_rules(resume)
+        return self._under_skip_rules(lambda: resume(self))
 
+    @failures_counted
     def _wait(self, context: Context) -> str:
         request_id = rendered_request_id(self.request_id)
         wait = self._begun(context, request_id)
         with LumaHook(self.luma_conn_id) as hook:
+            wait.schedule = hook.schedule
             while True:
                 try:
                     seen = hook.look(request_id)
@@ -251,6 +255,7 @@ class LumaStatusSensor(BaseSensorOperator):
         video_url = cast("str", generation["video_url"])  # generation_of has checked it
         context["ti"].xcom_push(key="video_url", value=video_url)
         context["ti"].xcom_push(key="generation", value=dict(generation))
+        generation_completed(generation["seconds_waited"], self.luma_conn_id)
         self.log.info(
             "Request %s is complete after %.0f s and %d looks: %s",
             generation["request_id"],

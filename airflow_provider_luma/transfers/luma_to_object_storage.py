@@ -45,6 +45,7 @@ from airflow_provider_luma.exceptions import (
 )
 from airflow_provider_luma.hooks.download import download
 from airflow_provider_luma.hooks.luma import LumaHook
+from airflow_provider_luma.hooks.metrics import failures_counted
 from airflow_provider_luma.links.luma import LumaVideoLink
 
 if TYPE_CHECKING:
@@ -162,6 +163,7 @@ class LumaToObjectStorageOperator(BaseOperator):
         self.prompt = prompt
         self.share_prompt = share_prompt
 
+    @failures_counted
     def execute(self, context: Context) -> str:
         """Keep the video, and return where it is."""
         request_id = None if is_absent(self.request_id) else rendered_request_id(self.request_id)

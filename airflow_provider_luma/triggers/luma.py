@@ -7,24 +7,17 @@ generation cannot be cancelled, and a trigger is stopped and started again whene
 
 from __future__ import annotations
 
-import asyncio
-import random
 import time
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_luma.api.events import event_of, failure_event
-from airflow_provider_luma.api.gateway import Fault, Miss
-from airflow_provider_luma.api.polling import Pending, Wait
-from airflow_provider_luma.exceptions import LumaError
-from airflow_provider_luma.hooks.luma import LumaAsyncHook
-from airflow_provider_luma.hooks.transport import plain_reason
+from airflow_provider_luma.api.events import event_of
+from airflow_provider_luma.api.polling import Wait
+from airflow_provider_luma.triggers.channel import joined
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-    from airflow_provider_luma.api.models import Generation
 
 
 class LumaStatusTrigger(BaseTrigger):
@@ -82,7 +75,7 @@ class LumaStatusTrigger(BaseTrigger):
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Look until the wait is over; yield its one event."""
+        """Look until the wait is over, through the channel that all triggers share; yield its one event."""
         wait = Wait(
             self.request_id,
             self.started_at,
@@ -92,25 +85,7 @@ class LumaStatusTrigger(BaseTrigger):
             looks=self.looks,
             conn_id=self.luma_conn_id,
         )
-        pause = wait.first_pause(random.random(), time.time())
-        async with LumaAsyncHook(
-            self.luma_conn_id, caller="triggerer", status_id_field=self.status_id_field
-        ) as hook:
-            while True:
-                await asyncio.sleep(pause)
-                seen: Generation | Miss
-                try:
-                    seen = await hook.look(self.request_id)
-                except LumaError as error:
-                    yield TriggerEvent(failure_event(self.request_id, error))
-                    return
-                except Exception as error:
-                    # The connection could not be looked up just now, say: a failed look, no more.
-                    seen = Miss(Fault.LOST, f"could not be asked: {plain_reason(error)}")
-                decision = wait.after(seen, time.time())
-                if not isinstance(decision, Pending):
-                    yield TriggerEvent(event_of(wait, decision, time.time()))
-                    return
-                if decision.note:
-                    self.log.info("Request %s: %s", self.request_id, decision.note)
-                pause = decision.seconds
+        with joined(self.luma_conn_id) as channel:
+            ended = await channel.wait(wait, status_id_field=self.status_id_field)
+        yield TriggerEvent(event_of(wait, ended, time.time()))
+        return

@@ -8,6 +8,7 @@ the last.
 
 from __future__ import annotations
 
+import json
 import secrets
 import shutil
 import socket
@@ -66,7 +67,10 @@ def airflow(
         # Bound but not listening: whoever connects is refused, and nobody else can take the port.
         nobody.bind(("127.0.0.1", 0))
         unreachable = f"http://127.0.0.1:{nobody.getsockname()[1]}"
-        stack.api.add_connection("luma_default", "luma", host=gateway.url, password=subscription_key)
+        typical = json.dumps({"typical_seconds": SECONDS_PER_GENERATION})
+        stack.api.add_connection(
+            "luma_default", "luma", host=gateway.url, password=subscription_key, extra=typical
+        )
         stack.api.add_connection("luma_wrong_key", "luma", host=gateway.url, password=wrong_key)
         stack.api.add_connection("luma_unreachable", "luma", host=unreachable, password=subscription_key)
         stack.api.wait_for_dag("luma_text_to_video")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_luma.api.events import event_of, failure_event, generation_of
+from airflow_provider_luma.api.events import event_of, generation_of
 from airflow_provider_luma.api.models import Generation, GenerationStatus
 from airflow_provider_luma.api.polling import Done, GaveUp, Wait
 from airflow_provider_luma.exceptions import (
@@ -92,7 +92,9 @@ class TestAWaitThatGaveUp:
         assert event["generation"]["raw_status"] == "failed"
 
     def test_a_wait_that_could_not_look_is_an_error(self):
-        event = stored(failure_event(ID, LumaConfigurationError("There is no such connection.")))
+        event = stored(
+            event_of(a_wait(), GaveUp(LumaConfigurationError("There is no such connection.")), 1090.0)
+        )
 
         assert event["outcome"] == "error"
         with pytest.raises(LumaConfigurationError, match="no such connection"):

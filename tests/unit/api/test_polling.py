@@ -14,10 +14,15 @@ from airflow_provider_luma.api.polling import (
     CONFIRMING_INTERVAL,
     CONFIRMING_LOOKS,
     DEFAULT_POKE_INTERVAL,
+    DURATIONS_KEPT,
+    DURATIONS_NEEDED,
     FIREWALL_INTERVAL,
+    MIN_FIRST_PAUSE,
     Done,
+    Durations,
     GaveUp,
     Pending,
+    Schedule,
     Wait,
 )
 from airflow_provider_luma.exceptions import (
@@ -112,7 +117,7 @@ class TestOneLook:
         assert Clock().at(0, READY) == Done(READY)
 
     def test_pending_waits_the_interval(self):
-        assert Clock().at(0, PENDING) == Pending(DEFAULT_POKE_INTERVAL)
+        assert Clock(poke_interval=7).at(0, PENDING) == Pending(7)
         assert Clock(poke_interval=17.0).at(0, PENDING) == Pending(17.0)
 
     def test_failed_ends_the_wait_with_the_reason(self):
@@ -437,3 +442,147 @@ class TestAnyWait:
                 assert isinstance(decision.error, LumaError)
                 assert ID in str(decision.error)
                 return
+
+
+class TestTheDefaultSchedule:
+    """Where the user names no interval: one well-placed look, then one every few seconds."""
+
+    def test_looks_again_when_the_first_few_are_done_by_experience(self):
+        clock = Clock()
+
+        assert clock.at(0, PENDING).seconds == pytest.approx(26.4)
+        assert clock.at(26.4, PENDING).seconds == DEFAULT_POKE_INTERVAL
+
+    def test_of_a_faster_gateway_is_earlier(self):
+        clock = Clock()
+        clock.wait.schedule = Schedule.of(10.0)
+
+        assert clock.at(0, PENDING).seconds == pytest.approx(4.4)
+
+    def test_of_a_slow_one_is_later_and_wider(self):
+        schedule = Schedule.of(600.0)
+
+        assert schedule.first == pytest.approx(264.0)
+        assert schedule.interval == pytest.approx(24.0)
+
+    def test_does_not_make_a_failed_look_wait_for_long(self):
+        assert Clock().at(0, LOST).seconds == DEFAULT_POKE_INTERVAL
+
+    def test_does_not_count_where_the_user_names_an_interval(self):
+        assert Clock(poke_interval=3.0).at(0, PENDING).seconds == 3.0
+
+    def test_comes_to_an_end_with_the_deadline(self):
+        assert Clock(timeout=10).at(0, PENDING).seconds == 10.0
+
+
+class TestTheFirstLookOfATrigger:
+    """A thousand triggers that start in the same moment must not look in the same moment."""
+
+    @staticmethod
+    def pauses(wait: Wait, now: float) -> list[float]:
+        return [wait.first_pause(number / 1000, now) for number in range(1000)]
+
+    def test_lies_anywhere_within_the_users_interval(self):
+        pauses = self.pauses(Wait(ID, START, START + 3600, 5.0, answered=True), START)
+
+        assert min(pauses) == MIN_FIRST_PAUSE
+        assert max(pauses) == pytest.approx(5.0, abs=0.01)
+        assert sum(pauses) / 1000 == pytest.approx(2.5, abs=0.05)
+
+    def test_lies_around_the_schedules_first_look(self):
+        pauses = self.pauses(Wait(ID, START, START + 3600, answered=True), START + 2)
+
+        assert min(pauses) == pytest.approx(26.4 - 2 - 2.5, abs=0.01)
+        assert max(pauses) == pytest.approx(26.4 - 2 + 2.5, abs=0.01)
+
+    def test_of_a_wait_that_is_older_than_that_comes_within_an_interval(self):
+        """As after the restart of a triggerer with a thousand waits."""
+        pauses = self.pauses(Wait(ID, START, START + 3600, answered=True), START + 500)
+
+        assert max(pauses) <= DEFAULT_POKE_INTERVAL
+
+    def test_of_a_wait_without_an_answer_yet_comes_soon(self):
+        assert max(self.pauses(Wait(ID, START, START + 3600), START)) <= DEFAULT_POKE_INTERVAL
+
+    def test_is_not_later_than_the_deadline(self):
+        assert max(self.pauses(Wait(ID, START, START + 1, answered=True), START)) == 1.0
+
+
+class TestTheBeat:
+    """An interval is kept from one due time to the next; the time that a look takes does not add up."""
+
+    def test_is_kept(self):
+        wait = Wait(ID, START, START + 3600, 5.0)
+
+        assert wait.due_after(100.0, 100.8, Pending(5.0)) == 105.0
+
+    def test_starts_anew_after_falling_behind(self):
+        wait = Wait(ID, START, START + 3600, 5.0)
+
+        assert wait.due_after(100.0, 107.0, Pending(5.0)) == 112.0
+
+    def test_is_not_kept_for_a_pause_that_the_gateway_asked_for(self):
+        wait = Wait(ID, START, START + 3600, 5.0)
+
+        assert wait.due_after(100.0, 100.8, Pending(20.0)) == 120.8
+
+
+class TestAWaitThatWasNotLetThrough:
+    def test_ends_with_the_last_it_knows(self):
+        clock = Clock(timeout=10)
+        clock.at(0, PENDING)
+        error = error_of(clock.wait.gave_up_unasked(START + 310))
+
+        assert type(error) is LumaWaitTimeout
+        assert "could not be asked again in time" in str(error)
+        assert "'queued'" in str(error)
+        assert "for free" in str(error)
+
+    def test_of_which_nothing_is_known_says_no_more(self):
+        text = str(error_of(Clock(timeout=10).wait.gave_up_unasked(START + 310)))
+
+        assert "last status" not in text
+        assert ID in text
+
+
+class TestDurations:
+    @staticmethod
+    def learned(seconds: list[float]) -> Schedule:
+        durations = Durations()
+        for one in seconds:
+            durations.learn(one, one)
+        return durations.schedule
+
+    def test_a_few_teach_nothing(self):
+        assert self.learned([180.0] * (DURATIONS_NEEDED - 1)) == Schedule()
+
+    def test_many_place_the_first_look_where_one_in_twenty_is_done(self):
+        schedule = self.learned([float(seconds) for seconds in range(100, 200)])
+
+        assert schedule.first == 105.0
+        assert schedule.interval == pytest.approx(6.0)
+
+    def test_short_ones_do_not_make_the_interval_shorter(self):
+        assert self.learned([3.0] * 50) == Schedule(first=3.0, interval=DEFAULT_POKE_INTERVAL)
+
+    def test_old_ones_are_forgotten(self):
+        assert self.learned([600.0] * 50 + [30.0] * DURATIONS_KEPT).first == 30.0
+
+    def test_a_kind_that_has_become_faster_than_the_first_look_is_found(self):
+        """Of those that are complete at the first look, only an upper bound is seen."""
+        durations = Durations()
+        for _ in range(1000):
+            durations.learn(0.0, max(durations.schedule.first, 4.0))
+
+        assert durations.schedule.first <= 5.0
+
+    @pytest.mark.parametrize(
+        ("lower", "upper"),
+        [(-1.0, 5.0), (5.0, 4.0), (0.0, float("inf")), (float("nan"), 1.0), (0.0, float("nan"))],
+    )
+    def test_a_clock_that_jumps_teaches_nothing(self, lower, upper):
+        durations = Durations()
+        for _ in range(DURATIONS_NEEDED):
+            durations.learn(lower, upper)
+
+        assert durations.schedule == Schedule()

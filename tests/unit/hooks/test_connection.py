@@ -44,6 +44,7 @@ class TestDefaults:
         assert (found.timeout, found.connect_timeout) == (30, 10)
         assert (found.status_id_field, found.max_concurrent_requests) == ("auto", 16)
         assert (found.requests_per_second, found.retry_generate_on_503) == (None, False)
+        assert found.typical_seconds == 60
         assert (found.verify, found.cert, dict(found.proxies), found.trust_env) == (True, None, {}, True)
 
     @pytest.mark.parametrize("extra", [None, "", "  ", "{}"])
@@ -170,6 +171,7 @@ class TestExtras:
             ({"max_concurrent_requests": 4}, "max_concurrent_requests", 4),
             ({"max_concurrent_requests": "4"}, "max_concurrent_requests", 4),
             ({"requests_per_second": 2.5}, "requests_per_second", 2.5),
+            ({"typical_seconds": "180"}, "typical_seconds", 180.0),
             ({"retry_generate_on_503": True}, "retry_generate_on_503", True),
             ({"retry_generate_on_503": "true"}, "retry_generate_on_503", True),
             ({"retry_generate_on_503": "False"}, "retry_generate_on_503", False),
@@ -208,6 +210,8 @@ class TestExtras:
             {"max_concurrent_requests": 10**400},
             {"requests_per_second": -1},
             {"requests_per_second": "many"},
+            {"typical_seconds": 0},
+            {"typical_seconds": "a minute"},
             {"retry_generate_on_503": "perhaps"},
             {"retry_generate_on_503": 2},
             {"allow_http": "maybe"},
