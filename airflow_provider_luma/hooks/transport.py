@@ -355,6 +355,8 @@ def _not_delivered(settings: LumaSettings, error: Exception) -> Miss:
 
 
 async def _read_bounded(response: aiohttp.ClientResponse) -> bytes:
+    if response.content_length is not None and response.content_length <= MAX_ANSWER_BYTES:
+        return await response.read()
     raw = bytearray()
     while chunk := await response.content.read(_CHUNK):
         raw += chunk

@@ -56,6 +56,8 @@ LATE = 300.0
 LOOK_BOUND = 60.0
 #: Seconds of a pause at least where the gateway refuses and names none.
 MIN_BACKOFF = 1.0
+#: Seconds before it is due that a look may start, so that one turn of the loop can serve several.
+SLACK = 0.02
 #: Seconds between two reports of the metrics.
 REPORT_EVERY = 10.0
 
@@ -294,7 +296,7 @@ class Channel:
                 self._stale = max(self._stale - 1, 0)
                 continue
             now = self._loop.time()
-            if due > now:
+            if due > now + SLACK:
                 return due - now
             if len(self._looks) >= self._concurrent:
                 return None
