@@ -9,6 +9,7 @@ UV_VERSION := 0.13.9
 venv := .venv
 bin := $(venv)/bin
 stamp := $(venv)/.installed
+benched := $(venv)/.installed-bench
 oldest := .cache/oldest
 moto := .cache/moto
 comma := ,
@@ -26,7 +27,8 @@ export UV_CACHE_DIR ?= $(cache)/uv
 export TMPDIR := $(cache)/tmp
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oldest test-crash test-browser crash lint fix clean
+.PHONY: help demo test test-oldest test-crash test-browser crash takeover lint fix clean \
+	bench bench-loop bench-triggerer bench-schedule bench-refused bench-page
 
 help: ## list the targets
 	@echo 'make TARGET, where TARGET is one of'
@@ -49,9 +51,9 @@ test-oldest: $(oldest)/.installed ## run the unit and integration tests on the o
 	@mkdir -p $(TMPDIR)
 	$(oldest)/bin/python -m pytest tests/unit tests/integration $(ARGS)
 
-test-crash: $(stamp) ## kill real processes of a real Airflow at each step of a submit
+test-crash: $(stamp) ## kill real processes of a real Airflow at each step of a submit, and while it waits
 	@mkdir -p $(TMPDIR)
-	$(bin)/python -m pytest tests/system/test_crash.py tests/system/test_clear.py $(ARGS)
+	$(bin)/python -m pytest tests/system/test_crash.py tests/system/test_clear.py tests/system/test_takeover.py $(ARGS)
 
 test-browser: $(stamp) ## click through a real Airflow in headless Chromium
 	@mkdir -p $(TMPDIR)
@@ -60,6 +62,36 @@ test-browser: $(stamp) ## click through a real Airflow in headless Chromium
 crash: $(stamp) ## kill a submitting task 100 times and count [RUNS=100]
 	@mkdir -p $(TMPDIR)
 	$(bin)/python -m dev.crash --runs $(or $(RUNS),100) $(ARGS)
+
+takeover: $(stamp) ## kill one of two triggerers while 500 generations are waited for [WAITING=500]
+	@mkdir -p $(TMPDIR)
+	$(bin)/python -m dev.takeover --waiting $(or $(WAITING),500) \
+	    --json benchmarks/takeover-$(or $(WAITING),500).json $(ARGS)
+
+bench: $(benched) ## run the benchmarks in their short forms: five minutes, for the look of it, not for figures
+	@mkdir -p $(TMPDIR)
+	$(bin)/python -m benchmarks.schedule --short
+	$(bin)/python -m benchmarks.loop --short
+	$(bin)/python -m benchmarks.refused --short
+	$(bin)/python -m benchmarks.triggerer --short
+
+bench-loop: $(stamp) ## measure waits in one event loop, beside other ways to wait; writes benchmarks/results
+	@mkdir -p $(TMPDIR)
+	$(bin)/python -m benchmarks.loop $(ARGS)
+
+bench-triggerer: $(benched) ## measure waits in a real triggerer on PostgreSQL; writes benchmarks/results
+	@mkdir -p $(TMPDIR)
+	$(bin)/python -m benchmarks.triggerer $(ARGS)
+
+bench-schedule: $(stamp) ## simulate when to look; writes benchmarks/results
+	$(bin)/python -m benchmarks.schedule $(ARGS)
+
+bench-refused: $(stamp) ## have a gateway refuse a thousand waits, and watch them return; writes benchmarks/results
+	@mkdir -p $(TMPDIR)
+	$(bin)/python -m benchmarks.refused $(ARGS)
+
+bench-page: $(stamp) ## write the figures of benchmarks/results into docs/performance.md
+	$(bin)/python -m benchmarks.page
 
 lint: $(stamp) ## check style and types
 	$(bin)/ruff check .
@@ -92,6 +124,10 @@ $(stamp): pyproject.toml constraints.txt
 	    rm -rf $(venv); echo 'The virtual environment could not be made. On Debian: apt-get install python3-venv' >&2; exit 1; }
 	$(bin)/python -m pip install --quiet --no-cache-dir uv==$(UV_VERSION)
 	$(call install,constraints.txt,$(bin)/python,-e '.[dev$(comma)system]')
+	@touch $@
+
+$(benched): $(stamp)
+	$(call install,constraints.txt,$(bin)/python,-e '.[bench]')
 	@touch $@
 
 $(oldest)/.installed: $(stamp) constraints-oldest.txt

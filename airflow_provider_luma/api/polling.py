@@ -45,7 +45,7 @@ FIRST_LOOK_SHARE = 0.44
 #: The same where durations are known: the share of them that are complete at the first look.
 FIRST_LOOK_QUANTILE = 0.05
 #: Seconds between looks as a share of the typical duration: a video is seen late by half of this, on average.
-INTERVAL_SHARE = 0.04
+INTERVAL_SHARE = 0.05
 #: How many generations a channel must have seen end before it trusts them more than the setting, and how many
 #: it remembers.
 DURATIONS_NEEDED = 20

@@ -463,7 +463,7 @@ class TestTheDefaultSchedule:
         schedule = Schedule.of(600.0)
 
         assert schedule.first == pytest.approx(264.0)
-        assert schedule.interval == pytest.approx(24.0)
+        assert schedule.interval == pytest.approx(30.0)
 
     def test_does_not_make_a_failed_look_wait_for_long(self):
         assert Clock().at(0, LOST).seconds == DEFAULT_POKE_INTERVAL
@@ -560,7 +560,7 @@ class TestDurations:
         schedule = self.learned([float(seconds) for seconds in range(100, 200)])
 
         assert schedule.first == 105.0
-        assert schedule.interval == pytest.approx(6.0)
+        assert schedule.interval == pytest.approx(7.5)
 
     def test_short_ones_do_not_make_the_interval_shorter(self):
         assert self.learned([3.0] * 50) == Schedule(first=3.0, interval=DEFAULT_POKE_INTERVAL)
