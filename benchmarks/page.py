@@ -76,14 +76,14 @@ def _cpu(report: Mapping[str, Any]) -> str:
         "database": "connection in the database",
         "environment": "connection in an environment variable",
     }
-    groups = {
-        heading: [
+    groups: dict[str, list[tuple[str, float]]] = {}
+    for place, heading in places.items():
+        shown = [triggerer.of(report, design, waiting, place) for design in DESIGNS]
+        groups[heading] = [
             (DESIGNS[one["design"]].title.replace("`", ""), one["cpu_seconds_per_1000_looks"])
-            for one in report["samples"]
-            if (one["waiting"], one["connection"]) == (waiting, place) and one["cpu_seconds_per_1000_looks"]
+            for one in shown
+            if one is not None and one["cpu_seconds_per_1000_looks"]
         ]
-        for place, heading in places.items()
-    }
     return chart.bars(
         f"CPU-seconds per 1,000 looks in a real triggerer, {waiting:,} waiting (logarithmic)",
         {heading: group for heading, group in groups.items() if group},

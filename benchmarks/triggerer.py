@@ -65,10 +65,17 @@ def _plan(short: bool) -> list[Round]:
         return [Round(design, 200, "database", 10) for design in ("ours", "http_event_trigger")]
     peers = ("http_event_trigger", "http_sensor_trigger", "session_per_look", "session_per_trigger")
     return [
-        *(Round(design, 1_000, "database", 20) for design in ("ours", *peers, _SLEEPING)),
-        *(Round(design, 1_000, "environment", 20) for design in ("ours", *peers)),
         *(
-            Round(design, count, "database", 20)
+            one
+            for place in ("database", "environment")
+            for peer in peers
+            # Ours again and again between the others, and the median counts. The others are given time: their
+            # first look-ups, which all queue for one supervisor, take most of them a minute.
+            for one in (Round("ours", 1_000, place, 30), Round(peer, 1_000, place, 100))
+        ),
+        Round(_SLEEPING, 1_000, "database", 30),
+        *(
+            Round(design, count, "database", 30)
             for count in (5_000, 10_000)
             for design in ("ours", _SLEEPING)
         ),
@@ -211,12 +218,14 @@ def measure(short: bool, say: Callable[[str], None]) -> dict[str, Any]:
     return {"settings": settings, "samples": samples}
 
 
-def _of(report: Mapping[str, Any], design: str, waiting: int, connection: str) -> Mapping[str, Any] | None:
+def of(report: Mapping[str, Any], design: str, waiting: int, connection: str) -> Mapping[str, Any] | None:
+    """Return the sample of a row or, of several, the one with the median processor time per look."""
     wanted = (design, waiting, connection)
-    for one in report["samples"]:
-        if (one["design"], one["waiting"], one["connection"]) == wanted:
-            return dict(one)
-    return None
+    found: list[Mapping[str, Any]] = [
+        one for one in report["samples"] if (one["design"], one["waiting"], one["connection"]) == wanted
+    ]
+    found.sort(key=lambda one: one["cpu_seconds_per_1000_looks"] or 0.0)
+    return found[len(found) // 2] if found else None
 
 
 def tables(report: Mapping[str, Any]) -> list[Table]:
@@ -226,9 +235,9 @@ def tables(report: Mapping[str, Any]) -> list[Table]:
         (one["waiting"], one["connection"]) for one in report["samples"]
     ):
         rows = []
-        ours = _of(report, "ours", waiting, connection)
+        ours = of(report, "ours", waiting, connection)
         for design in DESIGNS:
-            one = _of(report, design, waiting, connection)
+            one = of(report, design, waiting, connection)
             if one is None:
                 continue
             rows.append(
@@ -237,6 +246,7 @@ def tables(report: Mapping[str, Any]) -> list[Table]:
                     figure(one["looks_per_second"]) if design != _SLEEPING else "–",
                     figure(one["cpu_seconds_per_1000_looks"]),
                     _times(one, ours),
+                    f"{one['seconds']:.0f}",
                     f"{one['cores']:.2f}",
                     str(one["sockets"]) if design != _SLEEPING else "–",
                     f"{one['pss_mib']:.0f}",
@@ -254,6 +264,7 @@ def tables(report: Mapping[str, Any]) -> list[Table]:
                     "looks/s",
                     "CPU-s per 1,000 looks",
                     "× ours",
+                    "measured for, s",
                     "cores",
                     "sockets",
                     "MiB",
@@ -281,7 +292,7 @@ def _ratio(one: Mapping[str, Any] | None, ours: Mapping[str, Any] | None) -> flo
 def targets(report: Mapping[str, Any]) -> list[Target]:
     """Return what was to be reached in a real triggerer."""
     found = []
-    ours = _of(report, "ours", 1_000, "database")
+    ours = of(report, "ours", 1_000, "database")
     looks = ours["looks_per_second"] if ours else None
     cpu = ours["cpu_seconds_per_1000_looks"] if ours else None
     found.append(
@@ -295,7 +306,7 @@ def targets(report: Mapping[str, Any]) -> list[Target]:
         )
     )
     for connection, times in (("database", 100), ("environment", 5)):
-        mine, peer = (_of(report, one, 1_000, connection) for one in ("ours", "http_event_trigger"))
+        mine, peer = (of(report, one, 1_000, connection) for one in ("ours", "http_event_trigger"))
         ratio = _ratio(peer, mine)
         found.append(
             Target(
@@ -305,7 +316,7 @@ def targets(report: Mapping[str, Any]) -> list[Target]:
             )
         )
     for waiting, wanted in ((5_000, 950), (10_000, 1_900)):
-        many, sleeping = (_of(report, one, waiting, "database") for one in ("ours", _SLEEPING))
+        many, sleeping = (of(report, one, waiting, "database") for one in ("ours", _SLEEPING))
         found += _of_many(many, sleeping, waiting, wanted)
     return found
 
