@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import subprocess
@@ -88,6 +89,8 @@ def figure(value: float | None) -> str:
     """Return a measured number as it is shown: three significant digits, no more than there are."""
     if value is None:
         return "–"
+    if math.isinf(value):
+        return "∞"
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.3g}" if abs(value) >= 0.1 or value == 0 else f"{value:.2g}"

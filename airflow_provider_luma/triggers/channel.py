@@ -57,7 +57,7 @@ LOOK_BOUND = 60.0
 #: Seconds of a pause at least where the gateway refuses and names none.
 MIN_BACKOFF = 1.0
 #: Seconds before it is due that a look may start, so that one turn of the loop can serve several.
-SLACK = 0.02
+SLACK = 0.05
 #: Seconds between two reports of the metrics.
 REPORT_EVERY = 10.0
 
