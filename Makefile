@@ -28,7 +28,7 @@ export TMPDIR := $(cache)/tmp
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-oldest test-crash test-browser crash takeover lint fix clean \
-	bench bench-loop bench-triggerer bench-schedule bench-refused bench-page
+	bench bench-loop bench-triggerer bench-crowd bench-schedule bench-refused bench-page
 
 help: ## list the targets
 	@echo 'make TARGET, where TARGET is one of'
@@ -68,16 +68,21 @@ takeover: $(stamp) ## kill one of two triggerers while 500 generations are waite
 	$(bin)/python -m dev.takeover --waiting $(or $(WAITING),500) \
 	    --json benchmarks/takeover-$(or $(WAITING),500).json $(ARGS)
 
-bench: $(benched) ## run the benchmarks in their short forms: five minutes, for the look of it, not for figures
+bench: $(benched) ## run the benchmarks in their short forms: some minutes, for the look of it, not for figures
 	@mkdir -p $(TMPDIR)
 	$(bin)/python -m benchmarks.schedule --short
 	$(bin)/python -m benchmarks.loop --short
 	$(bin)/python -m benchmarks.refused --short
 	$(bin)/python -m benchmarks.triggerer --short
+	$(bin)/python -m benchmarks.crowd --short
 
 bench-loop: $(stamp) ## measure waits in one event loop, beside other ways to wait; writes benchmarks/results
 	@mkdir -p $(TMPDIR)
 	$(bin)/python -m benchmarks.loop $(ARGS)
+
+bench-crowd: $(benched) ## measure thousands of waits in a real triggerer; writes benchmarks/results
+	@mkdir -p $(TMPDIR)
+	$(bin)/python -m benchmarks.crowd $(ARGS)
 
 bench-triggerer: $(benched) ## measure waits in a real triggerer on PostgreSQL; writes benchmarks/results
 	@mkdir -p $(TMPDIR)

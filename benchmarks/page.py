@@ -11,7 +11,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import chart, loop, refused, schedule, triggerer
+from benchmarks import chart, crowd, loop, refused, schedule, triggerer
 from benchmarks.designs import DESIGNS
 from benchmarks.report import REPOSITORY, RESULTS, verdicts
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 PAGE = REPOSITORY / "docs" / "performance.md"
 BENCHMARKS: Mapping[str, Benchmark] = {
     "triggerer": triggerer,
+    "crowd": crowd,
     "loop": loop,
     "schedule": schedule,
     "refused": refused,

@@ -66,9 +66,9 @@ class Pace:
     _failures: int = 0
 
     def __post_init__(self) -> None:
-        """Make the bucket of the given bound: a twentieth of a second's worth may go at once."""
+        """Make the bucket of the given bound: a fiftieth of a second's worth may go at once."""
         if self.per_second is not None:
-            capacity = max(1.0, self.per_second / 20)
+            capacity = max(1.0, self.per_second / 50)
             self._given = _Bucket(capacity, capacity)
 
     def turn(self, now: float, load: float | None = None) -> float:
@@ -86,7 +86,8 @@ class Pace:
             pause = self._own.seconds_until_one(now, rate)
         if self._given is not None and self.per_second is not None:
             # What may go at once is taken off the rate, so that no second sees more than what was given.
-            given = self.per_second - (self._given.capacity - 1.0)
+            at_once = self._given.capacity
+            given = self.per_second - (at_once if at_once > 1.0 else 0.0)
             pause = max(pause, self._given.seconds_until_one(now, given))
         if pause > 0.0:
             return pause

@@ -12,6 +12,8 @@ import json
 import secrets
 import shutil
 import socket
+import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,6 +25,7 @@ from tests.places import CACHE, REPOSITORY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Self
 
 #: Long enough for a look into the database while a task waits, also on a slow machine.
 SECONDS_PER_GENERATION = 5
@@ -47,9 +50,62 @@ def gateway(subscription_key: str) -> Iterator[Emulator]:
         yield emulator
 
 
+class MetricsServer:
+    """What Airflow's metrics are sent to: StatsD's lines, over UDP."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind(("127.0.0.1", 0))
+        self.port: int = self._socket.getsockname()[1]
+        self._lines: list[str] = []
+        self._reading = threading.Thread(target=self._read, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._reading.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ending:
+            ending.sendto(b"", ("127.0.0.1", self.port))
+        self._reading.join()
+        self._socket.close()
+
+    def _read(self) -> None:
+        while datagram := self._socket.recv(65_535):
+            self._lines += datagram.decode().splitlines()
+
+    def values(self, name: str) -> list[tuple[float, str]]:
+        """Return what a metric was told so far, oldest first: value and kind (``c``, ``g``, ``ms``)."""
+        told = [line.partition(":") for line in self._lines]
+        return [
+            (float(value), kind)
+            for told_name, _, rest in told
+            if told_name == f"airflow.{name}"
+            for value, _, kind in [rest.partition("|")]
+        ]
+
+    def wait_for(self, name: str, last: tuple[float, str], timeout: float = 30) -> None:
+        """Wait until the latest of a metric is this."""
+        deadline = time.monotonic() + timeout
+        while self.values(name)[-1:] != [last]:
+            assert time.monotonic() < deadline, f"{name}: {self.values(name)}"
+            time.sleep(0.1)
+
+
+@pytest.fixture(scope="session")
+def metrics() -> Iterator[MetricsServer]:
+    """Give what the Airflow of these tests sends its metrics to."""
+    with MetricsServer() as server:
+        yield server
+
+
 @pytest.fixture(scope="session")
 def airflow(
-    gateway: Emulator, subscription_key: str, wrong_key: str, tmp_path_factory: pytest.TempPathFactory
+    gateway: Emulator,
+    subscription_key: str,
+    wrong_key: str,
+    metrics: MetricsServer,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[AirflowStack]:
     """Give a healthy Airflow with one good connection, ``luma_default``, and two bad ones."""
     folder = tmp_path_factory.mktemp("airflow")
@@ -59,7 +115,12 @@ def airflow(
     stack = AirflowStack(
         folder / "home",
         dags=dags,
-        env={"LUMA_DEMO_VIDEOS": str(folder / "videos")},
+        env={
+            "LUMA_DEMO_VIDEOS": str(folder / "videos"),
+            "AIRFLOW__METRICS__STATSD_ON": "True",
+            "AIRFLOW__METRICS__STATSD_HOST": "127.0.0.1",
+            "AIRFLOW__METRICS__STATSD_PORT": str(metrics.port),
+        },
         migrated_copies=CACHE,
         grace=5,
     )

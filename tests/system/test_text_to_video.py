@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,12 +26,15 @@ if TYPE_CHECKING:
 
     from airflow_provider_luma.emulator import Emulator
     from dev.airflow_stack import AirflowStack
+    from tests.system.conftest import MetricsServer
 
 DAG_ID = "luma_text_to_video"
 #: A word that does stand in what Airflow writes (it is part of a prompt): the search must find it.
 PLANTED = secrets.token_hex(16)
 #: How a User-Agent of this provider says which process sent the request.
 LOOKER = re.compile(r"\((\w+); pid (\d+)\)")
+#: The metric of how many wait in the triggerer of this machine.
+WAITING = f"luma.waiting.luma_default.{re.sub('[^a-zA-Z0-9_-]', '_', socket.gethostname())}"
 
 
 @dataclass(frozen=True)
@@ -151,6 +155,40 @@ class TestWaitingHoldsNoWorker:
         assert {pid for _, pid in others} <= watched.deferred.triggerer_pids, f"{agents}\n{watched.deferred}"
 
 
+class TestWhatTheTriggererNotes:
+    """One channel looks for all; what it finds out about a wait belongs into that wait's log."""
+
+    def test_stands_in_the_log_of_the_task(self, airflow: AirflowStack, gateway: Emulator) -> None:
+        gateway.misbehave("getStatus", "500", after=1)
+        history = airflow.api.wait_for_run(DAG_ID, airflow.api.trigger(DAG_ID))
+        assert history.state == "success", f"{history}\n{_endings(airflow, history)}"
+        request_id = airflow.api.xcom(DAG_ID, history.run_id, "generate", "requestId")
+        lines = airflow.api.logs(DAG_ID, history.run_id, "wait")
+        assert [line for line in lines if request_id in line and "500" in line], "\n".join(lines)
+
+
+class TestMetrics:
+    """Airflow passes them on, from the tasks' processes as from the triggerer's."""
+
+    @pytest.fixture(autouse=True)
+    def all_told(self, watched: Watched, metrics: MetricsServer) -> None:
+        """Wait for the triggerer to say that nobody waits any more: it says so last."""
+        metrics.wait_for(WAITING, (0.0, "g"))
+
+    def test_said_that_somebody_waited(self, metrics: MetricsServer) -> None:
+        assert max(metrics.values(WAITING)) >= (1.0, "g")
+
+    def test_count_every_look(self, gateway: Emulator, metrics: MetricsServer) -> None:
+        counted = metrics.values("luma.looks")
+        assert {kind for _, kind in counted} == {"c"}
+        assert sum(count for count, _ in counted) == gateway.count("getStatus")
+
+    def test_tell_how_long_each_generation_took(self, metrics: MetricsServer) -> None:
+        told = metrics.values("luma.generation_seconds")
+        assert len(told) >= 2, told
+        assert all(kind == "ms" and 1000 <= value < 120_000 for value, kind in told), told
+
+
 class TestSecretsStaySecret:
     """The key stands in no file and no cell, while a task waits and afterwards."""
 
@@ -175,13 +213,16 @@ class TestSecretsStaySecret:
 class TestWhatTheUserReadsWhenItFails:
     """The last lines of the task's log say what happened and what to do."""
 
-    def test_a_wrong_key(self, airflow: AirflowStack, gateway: Emulator, wrong_key: str) -> None:
+    def test_a_wrong_key(
+        self, airflow: AirflowStack, gateway: Emulator, metrics: MetricsServer, wrong_key: str
+    ) -> None:
         before = len(gateway.calls("generate"))
         history, ending = _fail(airflow, "generate", {"luma_conn_id": "luma_wrong_key"})
         assert "401" in ending
         assert "key" in ending
         assert "luma_wrong_key" in ending, f"the reader must learn which connection to mend:\n{ending}"
         assert len(gateway.calls("generate")) == before + 1, history
+        assert metrics.values("luma.failures.refused_key") == [(1.0, "c")]
         assert _search_all(airflow, wrong_key) == {_password_of("luma_wrong_key")}
 
     def test_an_unreachable_host(self, airflow: AirflowStack, gateway: Emulator) -> None:
