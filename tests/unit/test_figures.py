@@ -9,6 +9,25 @@ from collections import Counter
 from tests.places import REPOSITORY
 
 
+class TestTheTakeover:
+    def test_says_what_was_counted(self) -> None:
+        raw = json.loads((REPOSITORY / "benchmarks" / "takeover-500.json").read_text())
+        page = " ".join((REPOSITORY / "docs" / "waiting.md").read_text().split())
+        (written,) = re.findall(
+            r"while (\d+) generations are waited for: (\d+) ended with their video, (\d+) were paid for, and "
+            r"the other triggerer had all of them after (\d+) s \(Airflow ([\d.]+),",
+            page,
+        )
+        assert written == (
+            str(raw["settings"]["waiting"]),
+            str(raw["fulfilled"]["ended_with_its_video"]),
+            str(raw["paid"]),
+            f"{raw['seconds_to_take_over']:.0f}",
+            raw["versions"]["apache-airflow-core"],
+        )
+        assert raw["posts"] == raw["paid"]
+
+
 class TestTheCrashTable:
     def test_says_what_was_counted(self) -> None:
         raw = json.loads((REPOSITORY / "benchmarks" / "crash-100.json").read_text())
