@@ -15,7 +15,8 @@ moto := .cache/moto
 comma := ,
 cache := $(CURDIR)/.cache
 
-TESTS ?= tests/unit tests/integration tests/system/test_text_to_video.py tests/system/test_keep.py
+TESTS ?= tests/unit tests/integration tests/system/test_text_to_video.py tests/system/test_keep.py \
+	tests/system/test_many.py
 ARGS ?=
 
 # Without bytecode, each start of Airflow takes three times as long.
@@ -27,8 +28,8 @@ export UV_CACHE_DIR ?= $(cache)/uv
 export TMPDIR := $(cache)/tmp
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oldest test-crash test-browser crash takeover lint fix clean \
-	bench bench-loop bench-triggerer bench-crowd bench-schedule bench-refused bench-page
+.PHONY: help demo test test-oldest test-crash test-browser crash takeover many lint fix clean \
+	bench bench-loop bench-triggerer bench-crowd bench-tasks bench-schedule bench-refused bench-page
 
 help: ## list the targets
 	@echo 'make TARGET, where TARGET is one of'
@@ -53,7 +54,8 @@ test-oldest: $(oldest)/.installed ## run the unit and integration tests on the o
 
 test-crash: $(stamp) ## kill real processes of a real Airflow at each step of a submit, and while it waits
 	@mkdir -p $(TMPDIR)
-	$(bin)/python -m pytest tests/system/test_crash.py tests/system/test_clear.py tests/system/test_takeover.py $(ARGS)
+	$(bin)/python -m pytest tests/system/test_crash.py tests/system/test_crash_whole.py tests/system/test_clear.py \
+	    tests/system/test_takeover.py $(ARGS)
 
 test-browser: $(stamp) ## click through a real Airflow in headless Chromium
 	@mkdir -p $(TMPDIR)
@@ -62,6 +64,11 @@ test-browser: $(stamp) ## click through a real Airflow in headless Chromium
 crash: $(stamp) ## kill a submitting task 100 times and count [RUNS=100]
 	@mkdir -p $(TMPDIR)
 	$(bin)/python -m dev.crash --runs $(or $(RUNS),100) $(ARGS)
+
+many: $(stamp) ## make fifty videos by mapped tasks and a thousand by a batch, in a real Airflow [MAPPED=50 BATCH=1000]
+	@mkdir -p $(TMPDIR)
+	LUMA_MAPPED=$(or $(MAPPED),50) LUMA_BATCH=$(or $(BATCH),1000) \
+	    $(bin)/python -m pytest tests/system/test_many.py $(ARGS)
 
 takeover: $(stamp) ## kill one of two triggerers while 500 generations are waited for [WAITING=500]
 	@mkdir -p $(TMPDIR)
@@ -75,6 +82,7 @@ bench: $(benched) ## run the benchmarks in their short forms: some minutes, for 
 	$(bin)/python -m benchmarks.refused --short
 	$(bin)/python -m benchmarks.triggerer --short
 	$(bin)/python -m benchmarks.crowd --short
+	$(bin)/python -m benchmarks.tasks --short
 
 bench-loop: $(stamp) ## measure waits in one event loop, beside other ways to wait; writes benchmarks/results
 	@mkdir -p $(TMPDIR)
@@ -83,6 +91,10 @@ bench-loop: $(stamp) ## measure waits in one event loop, beside other ways to wa
 bench-crowd: $(benched) ## measure thousands of waits in a real triggerer; writes benchmarks/results
 	@mkdir -p $(TMPDIR)
 	$(bin)/python -m benchmarks.crowd $(ARGS)
+
+bench-tasks: $(stamp) ## measure what a batch, a submit and an import take; writes benchmarks/results
+	@mkdir -p $(TMPDIR)
+	$(bin)/python -m benchmarks.tasks $(ARGS)
 
 bench-triggerer: $(benched) ## measure waits in a real triggerer on PostgreSQL; writes benchmarks/results
 	@mkdir -p $(TMPDIR)

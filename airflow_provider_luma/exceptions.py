@@ -278,6 +278,36 @@ class LumaTargetExists(LumaError, AirflowFailException):
     next_step = "Choose another destination or set overwrite, then clear this task; do not submit again."
 
 
+class LumaVideoNotDelivered(LumaError, AirflowFailException):
+    """
+    A task that submits and waits has failed after it submitted, and has no record that a retry would find.
+
+    Airflow does not retry it, because a second try would pay for a second video.
+    """
+
+    kind = "video_not_delivered"
+    money = "The generation is paid for, and this task has no record of it, so it is not retried."
+    next_step = "Wait for it with a LumaStatusSensor and this id; do not clear this task, which submits anew."
+
+
+class LumaBatchFailed(LumaError):
+    """Too many requests of a batch have no video. A retry goes on with those that it can mend, unpaid."""
+
+    kind = "batch_failed"
+    money = "What was accepted is paid for; the XCom results says which."
+    next_step = "A retry submits only what was never submitted, and goes on waiting for and keeping the rest."
+
+
+class LumaBatchFailedForGood(LumaBatchFailed, AirflowFailException):
+    """The same, of what no retry can mend: failed, refused or unknown outcomes."""
+
+    kind = "batch_failed_for_good"
+    next_step = (
+        "A retry would change nothing. A clear of this task submits the failed and the refused ones anew, "
+        "which is a new charge, leaves the unknown ones alone, and takes up the others for free."
+    )
+
+
 class LumaWaitTimeout(LumaError, AirflowSensorTimeout):
     """The wait ran out of time. The generation may still be running, and may still complete."""
 

@@ -49,6 +49,9 @@ def get_provider_info() -> dict[str, Any]:
                 "python-module": "airflow_provider_luma.transfers.luma_to_object_storage",
             }
         ],
+        "task-decorators": [
+            {"name": "luma", "class-name": "airflow_provider_luma.decorators.luma.luma_task"},
+        ],
         "extra-links": ["airflow_provider_luma.links.luma.LumaVideoLink"],
         "connection-types": [
             {

@@ -26,6 +26,11 @@ try:
 except ImportError:  # before Airflow 3.3, which brought the task state store
     NEVER_EXPIRE = None  # type: ignore[assignment]
 
+try:
+    from airflow.sdk.definitions._internal.types import SET_DURING_EXECUTION
+except ImportError:  # Airflow 2
+    from airflow.utils.types import NOTSET as SET_DURING_EXECUTION  # type: ignore[attr-defined,no-redef]
+
 #: The word by which Airflow says that a deferral outlived its ``timeout``.
 TRIGGER_TIMEOUT = "Trigger timeout"
 
@@ -70,6 +75,7 @@ def first_poke_at(context: Any, retries: int) -> datetime | None:
 
 __all__ = [
     "NEVER_EXPIRE",
+    "SET_DURING_EXECUTION",
     "TRIGGER_TIMEOUT",
     "AirflowRescheduleException",
     "TaskDeferralError",

@@ -11,7 +11,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import chart, crowd, loop, refused, schedule, triggerer
+from benchmarks import chart, crowd, loop, refused, schedule, tasks, triggerer
 from benchmarks.designs import DESIGNS
 from benchmarks.report import REPOSITORY, RESULTS, verdicts
 
@@ -28,6 +28,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "loop": loop,
     "schedule": schedule,
     "refused": refused,
+    "tasks": tasks,
 }
 #: A block of the page that is generated: its name, and what stands in it.
 BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end of figures -->)", re.DOTALL)

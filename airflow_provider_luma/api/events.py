@@ -7,7 +7,8 @@ it back is a check against an allow-list: what is not known is an error, never a
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from collections import Counter
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from airflow_provider_luma.api.models import GenerationStatus, is_web_address
 from airflow_provider_luma.api.polling import Done, GaveUp, GenerationSummary, Wait
@@ -20,7 +21,12 @@ from airflow_provider_luma.exceptions import (
     LumaWaitTimeout,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 EVENT_VERSION = 1
+#: Bytes of a batch's event at most: Airflow logs events whole.
+MAX_BATCH_EVENT = 16 * 1024
 
 _MONEY = "The generation is paid for and may be running or complete."
 _NEXT = "Clear this task to resume the wait for free; do not submit again."
@@ -41,6 +47,20 @@ class LumaEvent(TypedDict):
     request_id: str
     generation: GenerationSummary | None
     error: EventError | None
+
+
+class LumaBatchEvent(TypedDict):
+    """
+    How the waits of a batch ended: how many for each outcome, and which are not complete.
+
+    ``more`` says how many further ids there was no room for.
+    """
+
+    v: int
+    outcome: str
+    counts: dict[str, int]
+    not_completed: list[str]
+    more: int
 
 
 def event_of(wait: Wait, ended: Done | GaveUp, now: float) -> LumaEvent:
@@ -65,6 +85,41 @@ def event_of(wait: Wait, ended: Done | GaveUp, now: float) -> LumaEvent:
         "generation": wait.summary(ended.generation, now) if ended.generation else None,
         "error": {"kind": ended.error.kind, "message": str(ended.error)},
     }
+
+
+def batch_event_of(waits: Sequence[Wait], ends: Sequence[Done | GaveUp]) -> LumaBatchEvent:
+    """Return the event for the ends of a batch's waits, of at most :data:`MAX_BATCH_EVENT` bytes."""
+    outcomes = [
+        event_of(wait, end, wait.started_at)["outcome"] for wait, end in zip(waits, ends, strict=True)
+    ]
+    without = [
+        wait.request_id for wait, outcome in zip(waits, outcomes, strict=True) if outcome != "completed"
+    ]
+    room, shown = MAX_BATCH_EVENT - 512, 0
+    for request_id in without:
+        # As JSON writes it, at worst: six characters for each.
+        room -= 6 * len(request_id) + 4
+        if room < 0:
+            break
+        shown += 1
+    return {
+        "v": EVENT_VERSION,
+        "outcome": "batch",
+        "counts": dict(Counter(outcomes)),
+        "not_completed": without[:shown],
+        "more": len(without) - shown,
+    }
+
+
+def is_batch_event(event: Any) -> bool:
+    """Return whether a stored event says that the waits of a batch are over."""
+    return isinstance(event, dict) and (event.get("v"), event.get("outcome")) == (EVENT_VERSION, "batch")
+
+
+def says_failed(event: Any) -> bool:
+    """Return whether the wait ended because the gateway gave the generation a status of failure."""
+    generation = event.get("generation") if isinstance(event, dict) else None
+    return isinstance(generation, dict) and generation.get("status") == GenerationStatus.FAILED.value
 
 
 def generation_of(event: Any, request_id: str) -> GenerationSummary:

@@ -29,7 +29,6 @@ from airflow_provider_luma.api.models import (
     usable_request_id,
 )
 from airflow_provider_luma.api.text import one_line
-from airflow_provider_luma.exceptions import LumaInvalidRequest
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -53,6 +52,7 @@ HEADERS: Mapping[str, str] = {
 MAX_ANSWER_BYTES = 1024 * 1024
 
 TEXT_TO_VIDEO_PATH = "/lumalabs-ai/v1/generate"
+IMAGE_TO_VIDEO_PATH = "/lumalabs-ai/v1/generateRequestFromImage"
 STATUS_PATH = "/lumalabs-ai-polling/v1/getStatus"
 
 #: The vendor's page contradicts itself: its table names ``requestId``, its prose and all its samples send
@@ -193,13 +193,10 @@ class Miss:
 
 
 def submit_call(request: GenerationRequest) -> HttpCall:
-    """
-    Return the call that generates ``request``. Every delivery of it is paid for.
-
-    :raises LumaInvalidRequest: for image to video, which this release does not send yet.
-    """
+    """Return the call that generates ``request``. Every delivery of it is paid for."""
     if request.image_url is not None:
-        raise LumaInvalidRequest("image_url is not supported yet: this release sends text to video only.")
+        from_image = {"prompt": request.prompt, "url": request.image_url}
+        return HttpCall(Call.GENERATE, IMAGE_TO_VIDEO_PATH, _json_body(from_image))
     fields = {"prompt": request.prompt, "aspect_ratio": request.aspect_ratio, "loop": request.loop}
     return HttpCall(Call.GENERATE, TEXT_TO_VIDEO_PATH, _json_body(fields))
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import Any
@@ -31,6 +32,7 @@ MAX_REQUEST_ID_LENGTH = 256
 #: Characters of an image's or a video's address at most.
 MAX_URL_LENGTH = 8_192
 
+DEFAULT_ASPECT_RATIO = "16:9"
 _ASPECT_RATIO = re.compile(r"[1-9][0-9]{0,4}:[1-9][0-9]{0,4}")
 
 #: How templates render what is not there: Jinja's undefined, and Python's None (a missing XCom).
@@ -68,14 +70,16 @@ class GenerationRequest:
     :param aspect_ratio: ``W:H`` with positive integers; default ``16:9``. The vendor names 16:9, 4:3, 1:1,
         9:16, 3:4, 21:9, 9:21 "and more", so the form is checked and not the membership.
     :param loop: whether the video shall end where it began; default ``False``.
-    :param image_url: http(s) address of the first frame, for image to video; default ``None``.
+    :param image_url: http(s) address of the first frame, for image to video; default ``None``. The vendor
+        must be able to fetch it. With one, ``aspect_ratio`` and ``loop`` must be left at their defaults: the
+        vendor documents neither there, and a setting that is silently ignored would be paid for.
     :raises LumaInvalidRequest: names the field. Nothing was sent, nothing is charged.
 
-    Source: the vendor's page "Luma Dream Machine (T2V) API Docs".
+    Source: the vendor's pages "Luma Dream Machine (T2V) API Docs" and, for image to video, its second page.
     """
 
     prompt: str
-    aspect_ratio: str = "16:9"
+    aspect_ratio: str = DEFAULT_ASPECT_RATIO
     loop: bool = False
     image_url: str | None = None
 
@@ -90,10 +94,20 @@ class GenerationRequest:
             raise LumaInvalidRequest(f"loop must be a bool, not {one_line(repr(self.loop), 80)}.")
         if self.image_url is not None and not is_web_address(self.image_url):
             raise LumaInvalidRequest("image_url must be an http or https address, without user or password.")
+        if self.image_url is not None and (self.aspect_ratio, self.loop) != (DEFAULT_ASPECT_RATIO, False):
+            raise LumaInvalidRequest(
+                "aspect_ratio and loop have no effect on image to video, as far as the vendor says: leave "
+                "them out together with image_url."
+            )
 
     @classmethod
     def from_rendered(
-        cls, prompt: Any, *, aspect_ratio: Any = "16:9", loop: Any = False, image_url: Any = None
+        cls,
+        prompt: Any,
+        *,
+        aspect_ratio: Any = DEFAULT_ASPECT_RATIO,
+        loop: Any = False,
+        image_url: Any = None,
     ) -> GenerationRequest:
         """
         Return the request that rendered template values mean.
@@ -110,10 +124,34 @@ class GenerationRequest:
             )
         return cls(
             prompt=prompt,
-            aspect_ratio="16:9" if is_absent(aspect_ratio) else _stripped(aspect_ratio),
+            aspect_ratio=DEFAULT_ASPECT_RATIO if is_absent(aspect_ratio) else _stripped(aspect_ratio),
             loop=rendered_bool("loop", loop),
             image_url=None if is_absent(image_url) else _stripped(image_url),
         )
+
+    @classmethod
+    def of(cls, asked: Any, **defaults: Any) -> GenerationRequest:
+        """
+        Return the request that a prompt means, or a mapping of this class's fields.
+
+        :param asked: a text, or a mapping with a ``prompt``.
+        :param defaults: for the fields that ``asked`` does not name.
+        :raises LumaInvalidRequest: names the field; also for a field that there is not: a misspelt one would
+            be paid for and have no effect.
+        """
+        if isinstance(asked, str) or is_absent(asked):
+            asked = {"prompt": asked}
+        if not isinstance(asked, Mapping):
+            raise LumaInvalidRequest(
+                f"A request must be a prompt, or a dict with one, not {one_line(repr(asked), 80)}."
+            )
+        known = [field.name for field in fields(cls)]
+        unknown = [one_line(str(name), 40) for name in asked if name not in known]
+        if unknown:
+            raise LumaInvalidRequest(
+                f"A request has no field {unknown[0]!r}. The fields are {', '.join(known)}."
+            )
+        return cls.from_rendered(**{"prompt": None, **defaults, **asked})
 
     def fingerprint(self) -> str:
         """

@@ -7,7 +7,8 @@ phases:
 
 * ``intent``: written as the last act before the POST. Alone, it says that a POST may have been sent.
 * ``submitted``: the gateway accepted, the id is known.
-* ``done``: the task has handed the id on, or the gateway said that the generation failed.
+* ``done``: the task has delivered: the id, or the video where it waits for one.
+* ``failed``: the gateway said that the generation failed.
 
 A *retry* (by Airflow, of the same request) is told from a *clear* (by a person) by the task instance's
 ``max_tries``, which a clear changes and a retry does not; it is the one discriminator that was measured to
@@ -33,6 +34,7 @@ class Phase(StrEnum):
     INTENT = "intent"
     SUBMITTED = "submitted"
     DONE = "done"
+    FAILED = "failed"
 
 
 @dataclass(frozen=True)
@@ -94,21 +96,22 @@ class OutcomeUnknown:
 Decision = Submit | Reattach | LookFirst | OutcomeUnknown
 
 
-def decide(stored: Any, *, fingerprint: str, max_tries: int) -> Decision:
+def decide(stored: Any, *, fingerprint: str | None, max_tries: int) -> Decision:
     """
     Return what a try does, given what is stored.
 
     :param stored: the record as the store gave it, ``None`` if there is none. A person may have entered it: a
         bare id, or an object with a ``request_id``, re-attaches.
-    :param fingerprint: of this try's request and connection id.
+    :param fingerprint: of this try's request and connection id; ``None`` where the request is not the same
+        twice (a function makes it), so that another one says nothing.
     :param max_tries: this try's task instance's.
     """
     if stored is None:
         return Submit()
-    record = _read(stored)
+    record = read_record(stored)
     if record is None:
         return OutcomeUnknown(f"the stored record cannot be read: {one_line(repr(stored), 300)}")
-    if record.fingerprint is not None and record.fingerprint != fingerprint:
+    if None not in (record.fingerprint, fingerprint) and record.fingerprint != fingerprint:
         earlier = f" (as {record.request_id})" if record.request_id else ""
         return Submit(
             f"an earlier try submitted another request{earlier}: the prompt, another argument or the "
@@ -117,6 +120,11 @@ def decide(stored: Any, *, fingerprint: str, max_tries: int) -> Decision:
     cleared = record.max_tries is not None and record.max_tries != max_tries
     if record.request_id is None:
         return OutcomeUnknown("an earlier try was about to send the request and left no word of its outcome")
+    if record.phase is Phase.FAILED:
+        return Submit(
+            f"the generation {record.request_id}, which an earlier try submitted, has failed. This is a new "
+            "generation, and a new charge."
+        )
     if not cleared:
         return Reattach(record.request_id)
     if record.phase is Phase.DONE:
@@ -139,7 +147,7 @@ def _typed(text: str) -> Any:
     return {"request_id": text}
 
 
-def _read(stored: Any) -> SubmitRecord | None:
+def read_record(stored: Any) -> SubmitRecord | None:
     """Return the stored record, or ``None`` if it is none that this release understands."""
     if isinstance(stored, str):
         stored = _typed(stored)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 import time
 import uuid
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -85,7 +86,9 @@ class LumaHook(HttpHook):
         self.luma_conn_id = luma_conn_id
         self._settings: LumaSettings | None = None
         self._session: LumaSession | None = None
-        self._pace: Pace | None = None
+        self._turns = _Turns()
+        #: Set by whoever wants this hook, in another thread, to send nothing more and to sleep no longer.
+        self.stopped = threading.Event()
         self._status_id_field: str | None = None
         #: The id that the last call of :meth:`generate` got, from the moment the gateway accepted.
         self.last_submitted: str | None = None
@@ -336,6 +339,22 @@ class LumaHook(HttpHook):
         sentence = words.get(seen.fault, "Something answered, but not as this gateway does: check the host")
         return False, f"{sentence}. It {seen.detail}."
 
+    def sibling(self, stopped: threading.Event) -> LumaHook:
+        """
+        Return another hook for the same connection, to be used by another thread.
+
+        It looks nothing up; the siblings keep to ``requests_per_second`` together, and pause together where
+        the gateway refuses for being asked too often.
+
+        :param stopped: its :attr:`stopped`.
+        """
+        other = LumaHook(self.luma_conn_id)
+        other._settings, other.base_url = self.settings, self.settings.base_url
+        other._status_id_field = self._status_id_field
+        other._turns = self._turns
+        other.stopped = stopped
+        return other
+
     def close(self) -> None:
         """Close the hook's own session. The hook can be used again afterwards."""
         session, self._session = self._session, None
@@ -349,13 +368,13 @@ class LumaHook(HttpHook):
         self.close()
 
     def _take_turn(self) -> None:
-        """Sleep as long as the connection's ``requests_per_second`` asks for before the next request."""
-        if self.settings.requests_per_second is None:
-            return
-        if self._pace is None:
-            self._pace = Pace(self.settings.requests_per_second)
-        while (pause := self._pace.turn(time.monotonic())) > 0:
-            time.sleep(pause)
+        """Sleep as long as ``requests_per_second``, or a refusal of a sibling, asks for."""
+        while (pause := self._turns.next(self.settings.requests_per_second)) > 0:
+            self._sleep(pause)
+
+    def _sleep(self, seconds: float) -> None:
+        if self.stopped.wait(seconds):
+            raise LumaSubmitInterrupted("This task was told to stop before its request was sent.")
 
     def _sent(self, call: Call, once: Callable[[], _T | Miss]) -> tuple[_T | Miss, int]:
         """Call ``once``, again where the table allows it; return what it came to and the tries."""
@@ -376,6 +395,8 @@ class LumaHook(HttpHook):
         def report(state: tenacity.RetryCallState) -> None:
             seen = state.outcome.result() if state.outcome is not None else None
             if isinstance(seen, Miss) and state.next_action is not None:
+                if seen.fault in (Fault.RATE, Fault.QUOTA):
+                    self._turns.refused(state.next_action.sleep)
                 self.log.warning(
                     "%s, try %d: the gateway %s. Nothing is charged for that; sending again in %.1f s.",
                     call.value,
@@ -385,6 +406,7 @@ class LumaHook(HttpHook):
                 )
 
         retrying = tenacity.Retrying(
+            sleep=self._sleep,
             retry=tenacity.retry_if_result(lambda seen: isinstance(seen, Miss)),
             stop=lambda state: pause(state) is None,
             wait=lambda state: pause(state) or 0.0,
@@ -409,6 +431,28 @@ class LumaHook(HttpHook):
             conn_id=self.luma_conn_id,
             retry_generate_on_503=self.settings.retry_generate_on_503,
         )
+
+
+class _Turns:
+    """When the siblings of one hook may send; they are used by several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pace: Pace | None = None
+
+    def next(self, per_second: float | None) -> float:
+        """Return 0 if a request may be sent now, or the seconds after which to ask again."""
+        with self._lock:
+            if self._pace is None:
+                self._pace = Pace(per_second)
+            return self._pace.turn(time.monotonic())
+
+    def refused(self, pause: float) -> None:
+        """Have everybody pause for so many seconds."""
+        with self._lock:
+            if self._pace is not None:
+                now = time.monotonic()
+                self._pace.refused(now, now, pause)
 
 
 class LumaAsyncHook(BaseHook):

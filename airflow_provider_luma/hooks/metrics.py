@@ -52,12 +52,15 @@ def failures_counted(execute: Callable[..., _R]) -> Callable[..., _R]:
 
 class ChannelMetrics:
     """
-    What one channel of a triggerer counts between two reports.
+    What one channel counts between two reports.
 
     :param conn_id: of the channel.
+    :param of_task: whether it lives in a task's process and not in the triggerer, whose waits alone are a
+        gauge.
     """
 
-    def __init__(self, conn_id: str) -> None:
+    def __init__(self, conn_id: str, *, of_task: bool = False) -> None:
+        self._of_task = of_task
         self.looks = 0
         self.pauses = 0
         self._tags = {"conn_id": conn_id}
@@ -67,10 +70,11 @@ class ChannelMetrics:
 
     def report(self, waiting: int) -> None:
         """Tell what was counted since the last report, and how many are waiting."""
-        stats = triggerer_stats()
+        stats = Stats if self._of_task else triggerer_stats()
         if self.looks:
             stats.incr("luma.looks", self.looks, tags=self._tags)
         if self.pauses:
             stats.incr("luma.rate_limit_pauses", self.pauses, tags=self._tags)
-        stats.gauge(self._waiting, waiting, tags=self._tags)
+        if not self._of_task:
+            stats.gauge(self._waiting, waiting, tags=self._tags)
         self.looks = self.pauses = 0

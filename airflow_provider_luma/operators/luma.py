@@ -1,5 +1,5 @@
 """
-Submit a generation from a task.
+Submit a generation from a task, and wait for its video and keep it, if that is wanted.
 
 A generation is paid for and cannot be cancelled. What this operator promises:
 
@@ -7,20 +7,37 @@ A generation is paid for and cannot be cancelled. What this operator promises:
   Airflow does not retry;
 * on Airflow 3.3 and later (``durable=True``) that holds across tries as well: a retry after a crash takes
   up the generation that an earlier try submitted, and submits only where it is certain that nothing was
-  sent.
+  sent, or that the generation has failed;
+* where it waits, a retry goes on at the step that was not finished. Without a record (``durable=False``, or
+  Airflow before 3.3) what fails after the submit is not retried at all.
 
 The decision what a try does is :func:`airflow_provider_luma.api.submission.decide`; this file reads and
-writes the record it is made from.
+writes the record it is made from. How it waits and keeps is :mod:`airflow_provider_luma.steps`.
 """
 
 from __future__ import annotations
 
 import hashlib
+import time
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow.providers.common.compat.sdk import BaseOperator
+from airflow.providers.common.compat.sdk import (
+    AirflowFailException,
+    BaseOperator,
+    TaskDeferred,
+    conf,
+)
 
-from airflow_provider_luma.api.models import GenerationRequest, GenerationStatus
+from airflow_provider_luma.api.events import says_failed
+from airflow_provider_luma.api.models import (
+    DEFAULT_ASPECT_RATIO,
+    GenerationRequest,
+    GenerationStatus,
+    is_absent,
+    rendered_bool,
+    usable_request_id,
+)
+from airflow_provider_luma.api.polling import MIN_POKE_INTERVAL, Wait
 from airflow_provider_luma.api.submission import (
     Decision,
     LookFirst,
@@ -29,25 +46,48 @@ from airflow_provider_luma.api.submission import (
     Reattach,
     SubmitRecord,
     decide,
+    read_record,
 )
 from airflow_provider_luma.exceptions import (
     LumaError,
+    LumaGenerationFailed,
     LumaInvalidRequest,
     LumaSubmitInterrupted,
     LumaSubmitOutcomeUnknown,
     LumaSubmitOutcomeUnknownResubmit,
+    LumaVideoNotDelivered,
 )
-from airflow_provider_luma.hooks.luma import LumaHook
+from airflow_provider_luma.hooks.luma import DEFAULT_WAIT_TIMEOUT, LumaHook
 from airflow_provider_luma.hooks.metrics import failures_counted
-from airflow_provider_luma.version_compat import NEVER_EXPIRE
+from airflow_provider_luma.links.luma import LumaVideoLink
+from airflow_provider_luma.operators.batch import LumaGenerateBatchOperator
+from airflow_provider_luma.steps.keep import VideoKeeper, hand_on, target_at
+from airflow_provider_luma.steps.wait import (
+    deadline,
+    defer,
+    ended,
+    last_look,
+    look_until_ended,
+    not_delivered,
+    seconds_of,
+)
+from airflow_provider_luma.version_compat import NEVER_EXPIRE, TaskDeferralError, TaskDeferralTimeout
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from datetime import timedelta
 
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_luma.api.events import LumaEvent
+    from airflow_provider_luma.api.polling import Pending
+
+__all__ = ["SUBMIT_KEY", "LumaGenerateBatchOperator", "LumaGenerateOperator"]
+
 #: Key of the task state store under which the record of the submit is kept.
 SUBMIT_KEY = "luma"
+#: In the place of a request id, to name a file in a folder before there is one.
+_NO_REQUEST = "luma-not-yet-submitted"
 
 _STATE_STORE_HELP = (
     "Then decide: in this task's state store (Airflow's UI or REST API), delete the key 'luma' to submit "
@@ -59,15 +99,34 @@ class LumaGenerateOperator(BaseOperator):
     """
     Submit one generation and return its request id. **Every accepted submit is paid for.**
 
-    All arguments but ``durable`` and ``on_unknown_outcome`` are templated; rendered text is turned into
-    what was meant before anything is sent.
+    With ``wait_for_completion=True`` it waits for the video as well, and keeps it where ``destination`` says:
+    the whole in one task, of two worker starts if it is ``deferrable``.
+
+    What makes up the request, ``luma_conn_id``, ``destination`` and ``overwrite`` are templated; rendered
+    text is turned into what was meant before anything is sent.
 
     :param prompt: what to show. Required; blank, or rendered to ``'None'``, is an error.
     :param aspect_ratio: ``W:H`` with positive integers; default ``16:9``.
     :param loop: whether the video shall end where it began; default ``False``. Text such as ``"true"``,
         ``"0"`` or ``"yes"`` is understood.
-    :param image_url: http(s) address of the first frame; default ``None``.
+    :param image_url: http(s) address of the first frame, for image to video; default ``None``. The vendor
+        fetches it. ``aspect_ratio`` and ``loop`` must then be left at their defaults.
     :param luma_conn_id: id of the Airflow connection; default ``luma_default``.
+    :param wait_for_completion: whether to wait for the video; default ``False``.
+    :param deferrable: whether to wait in the triggerer, holding no worker; default: Airflow's
+        ``[operators] default_deferrable``.
+    :param timeout: seconds from the first look until a generation that is still pending is given up; default
+        3600. What is left of the task's ``execution_timeout`` counts too, also while deferred. Airflow does
+        not retry it; a clear resumes the wait for free.
+    :param poke_interval: seconds between looks, at least 0.1; default ``None``: the provider's own schedule.
+    :param destination: where to keep the video, as for
+        :class:`~airflow_provider_luma.transfers.luma_to_object_storage.LumaToObjectStorageOperator`: an
+        ``ObjectStoragePath`` address of a file or, with ``/`` at its end, of a folder. Needs
+        ``wait_for_completion``. It is tried before anything is sent: another file there costs nothing.
+    :param overwrite: whether another file under that name is replaced; default ``False``: an error.
+    :param max_bytes: bytes that the video may have at most; default 16 GiB.
+    :param share_prompt: whether the asset events of ``outlets`` carry the prompt itself; default ``False``:
+        its SHA-256. They carry details only where there is a ``destination``.
     :param durable: whether a later try takes up what an earlier one submitted; default ``True``. It needs
         the task state store of Airflow 3.3; without one, a warning says what is not protected, and a retry
         after a crash submits (and pays) again: set ``retries=0`` there.
@@ -75,7 +134,9 @@ class LumaGenerateOperator(BaseOperator):
         (default) fails the task without a retry. ``"resubmit"`` lets Airflow's retries send it again:
         **each one may be a second charge**, and is logged as one.
 
-    Returns the request id, and pushes it as XCom ``requestId``.
+    Returns the request id, and pushes it as XCom ``requestId`` as soon as it is known. Where it waits, it
+    pushes ``video_url`` and ``generation`` (as the sensor does), where it keeps also ``path`` and
+    ``manifest``.
 
     :raises LumaInvalidRequest: an argument cannot be what was meant; nothing was sent.
     :raises LumaConfigurationError: the connection cannot be used; nothing was sent.
@@ -83,19 +144,43 @@ class LumaGenerateOperator(BaseOperator):
     :raises LumaUnreachable: no connection came about; nothing is charged.
     :raises LumaSubmitOutcomeUnknown: neither accepted nor refused: it may be running and be billed. Airflow
         does not retry it.
+    :raises LumaGenerationFailed: the gateway says that it failed. A retry submits anew, **which is a new
+        charge**; of what was refused for its content there is no retry.
+    :raises LumaWaitTimeout: time is out; the generation may still be running.
+    :raises LumaDownloadFailed: the video could not be kept. A retry fetches it again, for free.
+    :raises LumaVideoNotDelivered: anything of the last three, without a record that a retry would find.
     """
 
-    template_fields: Sequence[str] = ("prompt", "aspect_ratio", "loop", "image_url", "luma_conn_id")
+    template_fields: Sequence[str] = (
+        "prompt",
+        "aspect_ratio",
+        "loop",
+        "image_url",
+        "luma_conn_id",
+        "destination",
+        "overwrite",
+    )
+    operator_extra_links = (LumaVideoLink(),)
     ui_color = "#d3c4f3"
+    #: Whether :meth:`_request` gives the same at every try, so that another one is meant to be another.
+    _repeatable = True
 
     def __init__(
         self,
         *,
         prompt: str,
-        aspect_ratio: str = "16:9",
+        aspect_ratio: str = DEFAULT_ASPECT_RATIO,
         loop: bool | str = False,
         image_url: str | None = None,
         luma_conn_id: str = LumaHook.default_conn_name,
+        wait_for_completion: bool = False,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        timeout: float | timedelta = DEFAULT_WAIT_TIMEOUT,
+        poke_interval: float | timedelta | None = None,
+        destination: str | None = None,
+        overwrite: bool | str = False,
+        max_bytes: int | None = None,
+        share_prompt: bool = False,
         durable: bool = True,
         on_unknown_outcome: Literal["fail", "resubmit"] = "fail",
         **kwargs: Any,
@@ -106,50 +191,179 @@ class LumaGenerateOperator(BaseOperator):
         self.loop = loop
         self.image_url = image_url
         self.luma_conn_id = luma_conn_id
+        self.wait_for_completion = wait_for_completion
+        self.deferrable = deferrable
+        self.timeout = seconds_of("timeout", timeout)
+        self.poke_interval = None if poke_interval is None else seconds_of("poke_interval", poke_interval)
+        if self.poke_interval is not None and self.poke_interval < MIN_POKE_INTERVAL:
+            raise ValueError(f"poke_interval must be at least {MIN_POKE_INTERVAL} seconds.")
+        if destination is not None and not wait_for_completion:
+            raise ValueError("destination needs wait_for_completion=True: a video is kept when it is there.")
+        self.destination = destination
+        self._keeps = destination is not None
+        self.overwrite = overwrite
+        self.max_bytes = max_bytes
+        self.share_prompt = share_prompt
         self.durable = durable
         self.on_unknown_outcome = on_unknown_outcome
         self._killed = False
 
     @failures_counted
     def execute(self, context: Context) -> str:
-        """Submit, or take up what an earlier try submitted, and return the request id."""
+        """Submit, or take up what an earlier try submitted, and go on to what is wanted of it."""
+        began = time.time()
         if self.on_unknown_outcome not in ("fail", "resubmit"):
             raise LumaInvalidRequest(
                 f"on_unknown_outcome must be 'fail' or 'resubmit', not {self.on_unknown_outcome!r:.80}."
             )
-        request = GenerationRequest.from_rendered(
-            self.prompt, aspect_ratio=self.aspect_ratio, loop=self.loop, image_url=self.image_url
-        )
+        request = self._request(context) if self._repeatable else None
         hook = LumaHook(self.luma_conn_id)
         # Looked up before anything is recorded: a connection that cannot be used leaves no trace.
         _ = hook.settings
-        record = _Record(self._store(context), _fingerprint(request, self.luma_conn_id), context, self.log)
+        keeper = self._keeper(hook, context)
+        fingerprint = None if request is None else _fingerprint(request, self.luma_conn_id)
+        record = _Record(self._store(context), fingerprint, context, self.log)
+        request_id = None
         try:
             with hook:
                 request_id = self._taken_up(hook, record)
                 if request_id is None:
-                    request_id = self._submitted(hook, record, request)
+                    if keeper is not None:
+                        # A name that the video would not have, if it is a folder: only the store is asked.
+                        keeper.check(target_at(self.destination, _NO_REQUEST))
+                    request_id = self._submitted(hook, record, request or self._request(context))
                 context["ti"].xcom_push(key="requestId", value=request_id)
-                record.keep(Phase.DONE, request_id)
-            return request_id
-        except LumaError:
+                if not self.wait_for_completion:
+                    record.keep(Phase.DONE, request_id)
+                    return request_id
+                event = self._waited(hook, request_id, began)
+                return self._delivered(context, keeper, record, event, request_id)
+        except TaskDeferred:
             raise
+        except LumaError as error:
+            if _may_be_retried(request_id, record):
+                raise
+            raise not_delivered(error, request_id) from error
         except BaseException as interruption:
             if hook.last_submitted is None or record.kept:
                 # Nothing is paid for, or a retry finds it in the store.
                 raise
             raise self._accepted_but(hook.last_submitted, record, interruption) from interruption
 
+    def execute_complete(self, context: Context, event: Any) -> str:
+        """Take the trigger's event, and go on to what is wanted of the video."""
+        claimed = event.get("request_id") if isinstance(event, dict) else None
+        return self._resumed(context, lambda hook, request_id: event, claimed)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Come back from the triggerer, with an event or because the framework ended the deferral."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except (TaskDeferralError, TaskDeferralTimeout) as broken_off:
+            ended_by = broken_off
+        return self._resumed(
+            context, lambda hook, request_id: last_look(hook, self._wait(request_id, time.time()), ended_by)
+        )
+
+    @failures_counted
+    def _resumed(
+        self, context: Context, event_of: Callable[[LumaHook, str], Any], claimed: Any = None
+    ) -> str:
+        """Go on after the wait, in the process that comes after it."""
+        record = _Record(self._store(context, warn=False), None, context, self.log)
+        request_id = usable_request_id(claimed)
+        try:
+            request_id = record.taken_over() or self._pushed(context) or request_id
+        except Exception:
+            if record.stored:
+                # A retry finds the id there.
+                raise
+            self.log.warning("The XCom requestId could not be read; the event has the id.", exc_info=True)
+        if request_id is None:
+            raise LumaVideoNotDelivered(
+                "The wait has ended, and neither this task's state store nor its XCom requestId says for "
+                "which request; the log of its first part does."
+            )
+        try:
+            with LumaHook(self.luma_conn_id) as hook:
+                event = event_of(hook, request_id)
+                return self._delivered(context, self._keeper(hook, context), record, event, request_id)
+        except BaseException as error:
+            if _may_be_retried(request_id, record):
+                raise
+            raise not_delivered(error, request_id) from error
+
+    def _pushed(self, context: Context) -> str | None:
+        ti: Any = context["ti"]
+        pushed = ti.xcom_pull(task_ids=self.task_id, key="requestId", map_indexes=ti.map_index)
+        return usable_request_id(pushed)
+
+    def _waited(self, hook: LumaHook, request_id: str, began: float) -> LumaEvent:
+        """Wait here, or in the triggerer: then this does not return."""
+        wait = self._wait(request_id, began)
+
+        def hand_over(_: Pending) -> None:
+            if self.deferrable:
+                defer(self, wait, hook.status_id_field)
+
+        return look_until_ended(hook, wait, self.log, hand_over)
+
+    def _wait(self, request_id: str, began: float) -> Wait:
+        now = time.time()
+        ends = deadline(now, self.timeout, began, self.execution_timeout)
+        return Wait(request_id, now, ends, self.poke_interval, conn_id=self.luma_conn_id)
+
+    def _keeper(self, hook: LumaHook, context: Context) -> VideoKeeper | None:
+        """Return what keeps the video, or ``None`` if it is not to be kept."""
+        if not self._keeps:
+            return None
+        if is_absent(self.destination):
+            raise LumaInvalidRequest(
+                "destination is blank: the template or the upstream task that should give it probably gave "
+                "nothing.",
+                money="This try has sent nothing.",
+            )
+        return VideoKeeper(
+            hook,
+            context,
+            self.log,
+            overwrite=rendered_bool("overwrite", self.overwrite),
+            max_bytes=self.max_bytes,
+            on_address=lambda url: context["ti"].xcom_push(key="video_url", value=url),
+        )
+
+    def _delivered(
+        self, context: Context, keeper: VideoKeeper | None, record: _Record, event: Any, request_id: str
+    ) -> str:
+        """End the wait, keep the video, and return the request id: the one ending of every path."""
+        try:
+            video_url = ended(context, self.log, event, request_id, self.luma_conn_id)
+        except LumaGenerationFailed as failed:
+            if not says_failed(event):
+                # An error that the gateway reports without a status, say: a retry looks again.
+                raise
+            record.failed = True
+            record.keep(Phase.FAILED, request_id)
+            if not isinstance(failed, AirflowFailException):
+                self.log.warning("A retry or a clear of this task generates anew, WHICH IS A NEW CHARGE.")
+            raise
+        if keeper is not None:
+            manifest = keeper.keep(target_at(self.destination, request_id), request_id, video_url)
+            context["ti"].xcom_push(key="path", value=manifest.path)
+            hand_on(context, self.outlets, manifest, prompt=self._prompt, share_prompt=self.share_prompt)
+        record.keep(Phase.DONE, request_id)
+        return request_id
+
     def on_kill(self) -> None:
         """Take note. ``execute`` runs on for seconds after this; a submit must not start in them."""
         self._killed = True
 
-    def _store(self, context: Context) -> Any:
+    def _store(self, context: Context, *, warn: bool = True) -> Any:
         """Return the task state store, or ``None`` where there is none or the user wants none."""
         if not self.durable:
             return None
         store = context.get("task_state_store")
-        if store is None:
+        if store is None and warn:
             self.log.warning(
                 "durable=True needs the task state store of Airflow 3.3, which is not here: if this "
                 "process is killed after the request was sent, a retry submits, and pays, a second time. "
@@ -211,7 +425,20 @@ class LumaGenerateOperator(BaseOperator):
         record.keep(Phase.SUBMITTED, request_id)
         return request_id
 
+    @property
+    def _prompt(self) -> str | None:
+        """The prompt, for the asset event; after a deferral, one that a function has made is not known."""
+        return self.prompt if isinstance(self.prompt, str) else None
+
+    def _request(self, context: Context) -> GenerationRequest:
+        """Return what to submit."""
+        return GenerationRequest.from_rendered(
+            self.prompt, aspect_ratio=self.aspect_ratio, loop=self.loop, image_url=self.image_url
+        )
+
     def _submitted(self, hook: LumaHook, record: _Record, request: GenerationRequest) -> str:
+        record.fingerprint = _fingerprint(request, self.luma_conn_id)
+
         def before_send() -> None:
             record.intend()
             if self._killed:
@@ -270,20 +497,32 @@ class LumaGenerateOperator(BaseOperator):
 class _Record:
     """The submit's record in the task state store; without a store, nothing is kept and nothing is known."""
 
-    def __init__(self, store: Any, fingerprint: str, context: Context, log: Any) -> None:
+    def __init__(self, store: Any, fingerprint: str | None, context: Context, log: Any) -> None:
         self._store = store
-        self._fingerprint = fingerprint
+        self.fingerprint = fingerprint
         self._max_tries = int(context["ti"].max_tries or 0)
         self._log = log
         #: Whether this try has written that it is about to send.
         self.intended = False
+        #: Whether there is a store.
+        self.stored = store is not None
         #: Whether the id of the accepted submit is in the store.
         self.kept = False
+        #: Whether the gateway has said that the generation failed.
+        self.failed = False
 
     def decision(self) -> Decision:
         """Return what this try does, by what an earlier one left."""
         stored = self._store.get(SUBMIT_KEY) if self._store is not None else None
-        return decide(stored, fingerprint=self._fingerprint, max_tries=self._max_tries)
+        return decide(stored, fingerprint=self.fingerprint, max_tries=self._max_tries)
+
+    def taken_over(self) -> str | None:
+        """Return the id that an earlier process of this try has stored, and go on with its record."""
+        record = read_record(self._store.get(SUBMIT_KEY)) if self._store is not None else None
+        if record is None or record.request_id is None:
+            return None
+        self.fingerprint, self.kept = record.fingerprint, True
+        return record.request_id
 
     def intend(self) -> None:
         """
@@ -327,10 +566,15 @@ class _Record:
                 )
 
     def _write(self, phase: Phase, request_id: str | None) -> None:
-        record = SubmitRecord(phase, self._fingerprint, request_id, self._max_tries)
+        record = SubmitRecord(phase, self.fingerprint, request_id, self._max_tries)
         self._store.set(SUBMIT_KEY, record.to_json(), retention=NEVER_EXPIRE)
 
 
 def _fingerprint(request: GenerationRequest, luma_conn_id: str) -> str:
     """Return what tells this generation from another: the request and the connection."""
     return hashlib.sha256(f"{request.fingerprint()} {luma_conn_id}".encode()).hexdigest()
+
+
+def _may_be_retried(request_id: str | None, record: _Record) -> bool:
+    """Return whether an error can be raised as it is: nothing that follows it pays again unasked."""
+    return request_id is None or record.kept or record.failed

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pendulum
 from airflow.providers.common.compat.sdk import (
@@ -23,25 +22,14 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
-from airflow_provider_luma.api.events import event_of, generation_of
+from airflow_provider_luma.api.events import event_of
 from airflow_provider_luma.api.models import rendered_request_id
-from airflow_provider_luma.api.polling import (
-    DEFAULT_POKE_INTERVAL,
-    MIN_POKE_INTERVAL,
-    Done,
-    GaveUp,
-    Pending,
-    Wait,
-)
-from airflow_provider_luma.api.retry import MAX_WORKER_PAUSE
-from airflow_provider_luma.api.text import shown_url
-from airflow_provider_luma.exceptions import LumaError, LumaWaitTimeout
+from airflow_provider_luma.api.polling import DEFAULT_POKE_INTERVAL, MIN_POKE_INTERVAL, Pending, Wait
 from airflow_provider_luma.hooks.luma import DEFAULT_WAIT_TIMEOUT, LumaHook
-from airflow_provider_luma.hooks.metrics import failures_counted, generation_completed
+from airflow_provider_luma.hooks.metrics import failures_counted
 from airflow_provider_luma.links.luma import LumaVideoLink
-from airflow_provider_luma.triggers.luma import LumaStatusTrigger
+from airflow_provider_luma.steps.wait import deadline, defer, ended, last_look, look_until_ended
 from airflow_provider_luma.version_compat import (
-    TRIGGER_TIMEOUT,
     AirflowRescheduleException,
     TaskDeferralError,
     TaskDeferralTimeout,
@@ -50,21 +38,14 @@ from airflow_provider_luma.version_compat import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import timedelta
 
     from airflow.providers.common.compat.sdk import Context
 
 _T = TypeVar("_T")
 
-#: Seconds by which the framework's own time-out of a deferral is later than ours: it is a backstop for a
-#: triggerer that is down, and our own look at the deadline should come first.
-DEFERRAL_BACKSTOP = 600.0
-
 #: Key of the task state store under which a rescheduled wait keeps its memory.
 WAIT_KEY = "luma_wait"
-
-#: Seconds that are kept free at the end of an ``execution_timeout``, so that the wait ends with a word of
-#: ours.
-EXECUTION_TIMEOUT_MARGIN = 1.0
 
 
 class LumaStatusSensor(BaseSensorOperator):
@@ -134,11 +115,10 @@ class LumaStatusSensor(BaseSensorOperator):
 
         Each call is a wait of its own: it has no time-out, and bears what only a window would end.
         """
-        request_id = rendered_request_id(self.request_id)
-        now = time.time()
-        wait = Wait(request_id, now, now + self.timeout, self._own_interval, conn_id=self.luma_conn_id)
+        wait = self._new_wait(rendered_request_id(self.request_id))
+        now = wait.started_at
         with LumaHook(self.luma_conn_id) as hook:
-            decision = wait.after(hook.look(request_id), now)
+            decision = wait.after(hook.look(wait.request_id), now)
         if isinstance(decision, Pending):
             return PokeReturnValue(is_done=False)
         return PokeReturnValue(is_done=True, xcom_value=self._end(context, event_of(wait, decision, now)))
@@ -162,108 +142,38 @@ class LumaStatusSensor(BaseSensorOperator):
 
     @failures_counted
     def _wait(self, context: Context) -> str:
-        request_id = rendered_request_id(self.request_id)
-        wait = self._begun(context, request_id)
+        wait = self._begun(context, rendered_request_id(self.request_id))
         with LumaHook(self.luma_conn_id) as hook:
-            wait.schedule = hook.schedule
-            while True:
-                try:
-                    seen = hook.look(request_id)
-                except AirflowTaskTimeout as timed_out:
-                    raise LumaWaitTimeout(
-                        "The task's execution_timeout ended the wait in the middle of a look.",
-                        request_id=request_id,
-                    ) from timed_out
-                now = time.time()
-                decision = wait.after(seen, now)
-                if not isinstance(decision, Pending):
-                    return self._end(context, event_of(wait, decision, now))
-                if decision.note:
-                    self.log.info("Request %s: %s", request_id, decision.note)
-                # What one more look confirms (a refused key, say) is said here and now, not minutes later.
-                if self.deferrable and not decision.confirming:
-                    self._defer(wait, hook.status_id_field)
-                if self.reschedule and not decision.confirming:
+
+            def hand_over(pending: Pending) -> None:
+                if self.deferrable:
+                    defer(self, wait, hook.status_id_field)
+                if self.reschedule:
                     _remember(context, wait)
-                    raise AirflowRescheduleException(pendulum.now("UTC").add(seconds=decision.seconds))
-                time.sleep(min(decision.seconds, MAX_WORKER_PAUSE))
+                    raise AirflowRescheduleException(pendulum.now("UTC").add(seconds=pending.seconds))
+
+            return self._end(context, look_until_ended(hook, wait, self.log, hand_over))
 
     def _begun(self, context: Context, request_id: str) -> Wait:
         """Return the wait as of its first look, which in reschedule mode may lie in an earlier process."""
-        now = time.time()
         if self.reschedule:
-            return _resumed(
-                context,
-                Wait(request_id, now, now + self.timeout, self._own_interval, conn_id=self.luma_conn_id),
-                self.retries or 0,
-            )
-        deadline = now + self.timeout
-        if self.execution_timeout is not None:
-            deadline = min(
-                deadline, now + max(self.execution_timeout.total_seconds() - EXECUTION_TIMEOUT_MARGIN, 0.0)
-            )
-        return Wait(request_id, now, deadline, self._own_interval, conn_id=self.luma_conn_id)
-
-    def _defer(self, wait: Wait, status_id_field: str) -> None:
-        self.log.info(
-            "Request %s is %s; waiting in the triggerer until %s at the latest.",
-            wait.request_id,
-            wait.last_status or "not answered for yet",
-            pendulum.from_timestamp(wait.deadline).to_iso8601_string(),
-        )
-        self.defer(
-            trigger=LumaStatusTrigger(
-                request_id=wait.request_id,
-                luma_conn_id=self.luma_conn_id,
-                deadline=wait.deadline,
-                started_at=wait.started_at,
-                poke_interval=self._own_interval,
-                status_id_field=status_id_field,
-                answered=wait.answered,
-                looks=wait.looks,
-            ),
-            method_name="execute_complete",
-            timeout=timedelta(seconds=max(wait.deadline - time.time(), 0.0) + DEFERRAL_BACKSTOP),
-        )
+            return _resumed(context, self._new_wait(request_id), self.retries or 0)
+        now = time.time()
+        ends = deadline(now, self.timeout, now, self.execution_timeout)
+        return Wait(request_id, now, ends, self._own_interval, conn_id=self.luma_conn_id)
 
     def _last_look(self, context: Context, broken_off: Exception) -> str:
-        """Look once more when the framework ended the deferral: a video that is ready is a success."""
-        request_id = rendered_request_id(self.request_id)
-        now = time.time()
-        wait = Wait(request_id, now, now + self.timeout, self._own_interval, conn_id=self.luma_conn_id)
         with LumaHook(self.luma_conn_id) as hook:
-            decision = wait.after(hook.look(request_id), now)
-        if isinstance(decision, (Done, GaveUp)):
-            return self._end(context, event_of(wait, decision, now))
-        status = wait.last_status or "not answered for"
-        if str(broken_off) == TRIGGER_TIMEOUT:
-            raise LumaWaitTimeout(
-                f"No triggerer ended this wait in time, and the generation is {status} now. "
-                "Is a triggerer running?",
-                request_id=request_id,
-            )
-        raise LumaError(
-            f"The trigger that waited broke off ({broken_off}), and the generation is {status} now.",
-            request_id=request_id,
-            money="The generation is paid for and may still be running.",
-            next_step="A retry or a clear of this task resumes the wait for free; do not submit again.",
-        )
+            event = last_look(hook, self._new_wait(rendered_request_id(self.request_id)), broken_off)
+        return self._end(context, event)
 
     def _end(self, context: Context, event: Any) -> str:
-        """The one ending: push what is known, return the video's address, or raise."""
-        generation = generation_of(event, rendered_request_id(self.request_id))
-        video_url = cast("str", generation["video_url"])  # generation_of has checked it
-        context["ti"].xcom_push(key="video_url", value=video_url)
-        context["ti"].xcom_push(key="generation", value=dict(generation))
-        generation_completed(generation["seconds_waited"], self.luma_conn_id)
-        self.log.info(
-            "Request %s is complete after %.0f s and %d looks: %s",
-            generation["request_id"],
-            generation["seconds_waited"],
-            generation["looks"],
-            shown_url(video_url),
-        )
-        return video_url
+        request_id = rendered_request_id(self.request_id)
+        return ended(context, self.log, event, request_id, self.luma_conn_id)
+
+    def _new_wait(self, request_id: str) -> Wait:
+        now = time.time()
+        return Wait(request_id, now, now + self.timeout, self._own_interval, conn_id=self.luma_conn_id)
 
     def _under_skip_rules(self, wait: Callable[[], _T]) -> _T:
         """

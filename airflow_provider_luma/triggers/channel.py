@@ -78,13 +78,17 @@ _learned: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, float], D
 
 
 @contextmanager
-def joined(conn_id: str) -> Iterator[Channel]:
-    """Join the running loop's channel for a connection, opened if there is none yet; leave it at the end."""
+def joined(conn_id: str, caller: str = "triggerer") -> Iterator[Channel]:
+    """
+    Join the running loop's channel for a connection, opened if there is none yet; leave it at the end.
+
+    :param caller: what the process is, for the User-Agent.
+    """
     key = (id(asyncio.get_running_loop()), conn_id)
     with _lock:
         channel = _channels.get(key)
         if channel is None:
-            channel = _channels[key] = Channel(conn_id)
+            channel = _channels[key] = Channel(conn_id, caller)
         channel.members += 1
     try:
         yield channel
@@ -121,18 +125,19 @@ class Channel:
     Looks at many generations through one connection; use it through :func:`joined`.
 
     :param conn_id: id of the Airflow connection.
+    :param caller: what the process is, for the User-Agent.
     """
 
-    def __init__(self, conn_id: str) -> None:
+    def __init__(self, conn_id: str, caller: str = "triggerer") -> None:
         self.conn_id = conn_id
         self.members = 0
         self._loop = asyncio.get_running_loop()
-        self._hook = LumaAsyncHook(conn_id, caller="triggerer")
+        self._hook = LumaAsyncHook(conn_id, caller=caller)
         self._settings: LumaSettings | None = None
         self._concurrent = DEFAULT_MAX_CONCURRENT_REQUESTS
         self._pace = Pace()
         self._durations = Durations()
-        self._metrics = ChannelMetrics(conn_id)
+        self._metrics = ChannelMetrics(conn_id, of_task=caller == "task")
         self._report: asyncio.TimerHandle | None = None
         #: All waits that have not ended.
         self._waiters: set[_Waiter] = set()

@@ -1,5 +1,6 @@
 """
-The asynchronous wait: a triggerer looks at a generation until it ends, without holding a worker.
+The asynchronous wait: a triggerer looks at a generation until it ends, without holding a worker; or at all
+those of a batch.
 
 A trigger only asks. It never submits (a triggerer's restart would replay it) and never cancels anything: a
 generation cannot be cancelled, and a trigger is stopped and started again whenever triggerers come and go.
@@ -7,17 +8,26 @@ generation cannot be cancelled, and a trigger is stopped and started again whene
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_luma.api.events import event_of
+from airflow_provider_luma.api.events import batch_event_of, event_of
 from airflow_provider_luma.api.polling import Wait
 from airflow_provider_luma.triggers.channel import joined
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
+
+    from airflow_provider_luma.api.polling import Done, GaveUp
+
+log = logging.getLogger(__name__)
+
+#: Seconds between two lines in which a batch says how far it is.
+PROGRESS_EVERY = 60.0
 
 
 class LumaStatusTrigger(BaseTrigger):
@@ -89,3 +99,88 @@ class LumaStatusTrigger(BaseTrigger):
             ended = await channel.wait(wait, status_id_field=self.status_id_field)
         yield TriggerEvent(event_of(wait, ended, time.time()))
         return
+
+
+class LumaBatchTrigger(BaseTrigger):
+    """
+    Wait for many generations and fire one event, a :class:`~airflow_provider_luma.api.events.LumaBatchEvent`.
+
+    The arguments are stored in clear in Airflow's database, some 40 bytes for each generation.
+
+    :param request_ids: the generations.
+    :param luma_conn_id: id of the Airflow connection.
+    :param deadline: epoch seconds after which a generation that is still pending is given up.
+    :param started_at: epoch seconds at which the wait began.
+    :param poke_interval: seconds between looks at one generation; ``None``: the default schedule.
+    :param answered: whether the gateway has answered the worker, which it has if it accepted them.
+    """
+
+    def __init__(
+        self,
+        request_ids: Sequence[str],
+        luma_conn_id: str,
+        deadline: float,
+        started_at: float,
+        poke_interval: float | None = None,
+        answered: bool = True,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call,unused-ignore]
+        self.request_ids = list(request_ids)
+        self.luma_conn_id = luma_conn_id
+        self.deadline = deadline
+        self.started_at = started_at
+        self.poke_interval = poke_interval
+        self.answered = answered
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the class path and arguments with which another triggerer continues this wait."""
+        return (
+            "airflow_provider_luma.triggers.luma.LumaBatchTrigger",
+            {
+                "request_ids": self.request_ids,
+                "luma_conn_id": self.luma_conn_id,
+                "deadline": self.deadline,
+                "started_at": self.started_at,
+                "poke_interval": self.poke_interval,
+                "answered": self.answered,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Look until every wait is over; yield the one event."""
+        waits = [
+            Wait(
+                one,
+                self.started_at,
+                self.deadline,
+                self.poke_interval,
+                answered=self.answered,
+                conn_id=self.luma_conn_id,
+            )
+            for one in self.request_ids
+        ]
+        ends = await wait_for_all(waits, self.luma_conn_id, caller="triggerer")
+        yield TriggerEvent(batch_event_of(waits, ends))
+        return
+
+
+async def wait_for_all(waits: Sequence[Wait], luma_conn_id: str, *, caller: str) -> list[Done | GaveUp]:
+    """
+    Wait for many generations at once, through one channel, and return their ends in the same order.
+
+    Says in the log how far it is, every :data:`PROGRESS_EVERY` seconds.
+
+    :param caller: what this process is, for the User-Agent.
+    """
+    with joined(luma_conn_id, caller) as channel:
+        tasks = [asyncio.ensure_future(channel.wait(wait)) for wait in waits]
+        try:
+            pending = set(tasks)
+            while pending:
+                _, pending = await asyncio.wait(pending, timeout=PROGRESS_EVERY)
+                if pending:
+                    log.info("%d of %d generations are done.", len(tasks) - len(pending), len(tasks))
+            return [task.result() for task in tasks]
+        finally:
+            for task in tasks:
+                task.cancel()

@@ -50,6 +50,7 @@ class FakeTaskInstance:
     first_reschedule: Any = None
     start_date: Any = None
     max_tries: int = 0
+    map_index: int = -1
     fail_push: BaseException | None = None
 
     def xcom_push(self, key: str, value: Any, **_: Any) -> None:
@@ -57,6 +58,9 @@ class FakeTaskInstance:
             raise self.fail_push
         # As Airflow does: what cannot be JSON cannot be pushed.
         self.xcoms[key] = json.loads(json.dumps(value))
+
+    def xcom_pull(self, task_ids: str, key: str, map_indexes: int) -> Any:
+        return self.xcoms.get(key)
 
     def get_first_reschedule_date(self, context: Any) -> Any:
         return self.first_reschedule

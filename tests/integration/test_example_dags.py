@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.dags import dag_from
+from tests.integration.dags import bag_of, dag_from
 from tests.places import REPOSITORY
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from airflow.models import DagRun
 
     from airflow_provider_luma.emulator import Emulator
 
@@ -51,3 +53,62 @@ class TestKeepAndPublish:
         assert manifest["bytes"] == video.stat().st_size
         assert manifest["seconds"] > 0
         assert sorted(path.name for path in folder.iterdir()) == [video.name, f"{video.name}.json"]
+
+
+def ended(name: str, **conf: object) -> DagRun:
+    """Run the example of a name to its end, by ``dag.test()``."""
+    run = dag_from(REPOSITORY / "dags" / f"{name}.py", name).test(run_conf=conf or None)
+    assert run.state == "success"
+    return run
+
+
+class TestTheWholeInOneTask:
+    def test_from_an_image(self, emulator: Emulator, folder: Path) -> None:
+        ended("luma_image_to_video", image_url="https://example.org/a.png")
+        (generation,) = emulator.generations.values()
+        assert generation.image_url == "https://example.org/a.png"
+        assert (folder / f"{generation.request_id}.mp4").exists()
+
+    def test_by_a_decorated_function(self, emulator: Emulator) -> None:
+        ended("luma_task_decorator", mood="calm")
+        (generation,) = emulator.generations.values()
+        assert (generation.prompt, generation.aspect_ratio) == ("A calm sea", "21:9")
+
+    def test_with_retries(self, emulator: Emulator) -> None:
+        ended("luma_retries")
+        assert emulator.paid == 1
+
+
+class TestMany:
+    def test_by_mapping(self, emulator: Emulator, folder: Path) -> None:
+        ended("luma_many_by_mapping", animals=["a fox", "an owl"])
+        assert sorted(one.prompt for one in emulator.generations.values()) == [
+            "a fox in the snow, at dawn",
+            "an owl in the snow, at dawn",
+        ]
+        assert len(list(folder.glob("*.mp4"))) == 2
+
+    def test_by_batch(self, emulator: Emulator, folder: Path) -> None:
+        ended("luma_many_by_batch", count=5)
+        assert emulator.paid == 5
+        assert sorted(path.name for path in folder.glob("*.mp4")) == [f"day-{day}.mp4" for day in range(5)]
+
+
+class TestByHand:
+    def test_the_hook_in_a_task(self, emulator: Emulator) -> None:
+        ended("luma_hook_in_a_task")
+        assert emulator.paid == 1
+
+    def test_a_generation_from_elsewhere(self, emulator: Emulator, folder: Path) -> None:
+        emulator.add(request_id="from-elsewhere", seconds=0)
+        ended("luma_adopt", request_id="from-elsewhere")
+        assert emulator.paid == 0
+        assert (folder / "from-elsewhere.mp4").exists()
+
+
+class TestEveryExample:
+    @pytest.mark.parametrize("path", sorted((REPOSITORY / "dags").glob("*.py")), ids=lambda path: path.stem)
+    def test_imports_without_a_word(self, path: Path) -> None:
+        bag = bag_of(path)
+        assert not bag.import_errors
+        assert bag.dags or path.stem == "luma_review_before_publishing"

@@ -767,6 +767,7 @@ class TestPollingPauses:
         slept: list[float] = []
 
         class Time:
+            monotonic = staticmethod(time.monotonic)
             time = staticmethod(time.time)
             sleep = staticmethod(slept.append)
 

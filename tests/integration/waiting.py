@@ -1,9 +1,10 @@
 """
-Drive a sensor through a whole wait in each of its modes, as Airflow does, against the gateway on a real
-socket.
+Drive a task that waits through all of it, in each mode of waiting, as Airflow does, against the gateway on a
+real socket.
 
-Not a test. ``outcome_of(sensor, mode)`` returns what Airflow would make of it: success with the value, failed
-(retried or not), or skipped. The deferred mode goes through the trigger's serialised form and an event loop.
+Not a test. ``outcome_of(task, context)`` returns what Airflow would make of it: success with the value,
+failed (retried or not), or skipped. The deferred mode goes through the trigger's serialised form and an event
+loop.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_luma.sensors.luma import LumaStatusSensor
-from airflow_provider_luma.triggers.luma import LumaStatusTrigger
 from airflow_provider_luma.version_compat import AirflowRescheduleException
 
 if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import BaseOperator
     from airflow.triggers.base import BaseTrigger
 
 MODES = ("poke", "reschedule", "deferred")
@@ -48,10 +49,10 @@ def sensor_in(mode: str, request_id: str, **kwargs: Any) -> LumaStatusSensor:
     return LumaStatusSensor(request_id=request_id, deferrable=mode == "deferred", **fields)
 
 
-def outcome_of(sensor: LumaStatusSensor, context: dict[str, Any]) -> Outcome:
-    """Run the sensor to its end and say what Airflow makes of it."""
+def outcome_of(task: BaseOperator, context: dict[str, Any]) -> Outcome:
+    """Run the task to its end and say what Airflow makes of it."""
     try:
-        return Outcome("success", value=_run(sensor, context))
+        return Outcome("success", value=run(task, context))
     except AirflowSkipException as skipped:
         return Outcome("skipped", error=skipped.__cause__)
     except (AirflowFailException, AirflowSensorTimeout) as error:
@@ -63,8 +64,8 @@ def outcome_of(sensor: LumaStatusSensor, context: dict[str, Any]) -> Outcome:
 def events_of(trigger: BaseTrigger) -> list[Any]:
     """Run a trigger to its end, from its serialised form; return its events' payloads."""
     path, kwargs = trigger.serialize()
-    assert path == f"{LumaStatusTrigger.__module__}.{LumaStatusTrigger.__qualname__}"
-    again = LumaStatusTrigger(**json.loads(json.dumps(kwargs)))
+    assert path == f"{type(trigger).__module__}.{type(trigger).__qualname__}"
+    again = type(trigger)(**json.loads(json.dumps(kwargs)))
 
     async def run() -> list[Any]:
         return [json.loads(json.dumps(event.payload)) async for event in again.run()]
@@ -72,10 +73,11 @@ def events_of(trigger: BaseTrigger) -> list[Any]:
     return asyncio.run(run())
 
 
-def _run(sensor: LumaStatusSensor, context: dict[str, Any]) -> Any:
+def run(task: BaseOperator, context: dict[str, Any]) -> Any:
+    """Run the task to its end and return its value, or raise what it raises."""
     while True:
         try:
-            return sensor.execute(context)
+            return task.execute(context)
         except AirflowRescheduleException as later:
             # As Airflow does: the first reschedule's start is remembered, and the next poke is a new process.
             if context["ti"].first_reschedule is None:
@@ -84,4 +86,4 @@ def _run(sensor: LumaStatusSensor, context: dict[str, Any]) -> Any:
             asyncio.run(asyncio.sleep(max(pause, 0)))
         except TaskDeferred as deferred:
             (event,) = events_of(deferred.trigger)
-            return sensor.resume_execution(deferred.method_name, {"event": event}, context)
+            return task.resume_execution(deferred.method_name, {"event": event}, context)

@@ -111,7 +111,8 @@ def airflow(
     folder = tmp_path_factory.mktemp("airflow")
     dags = folder / "dags"
     shutil.copytree(REPOSITORY / "dags", dags, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(REPOSITORY / "tests" / "system" / "dags" / "luma_keep.py", dags)
+    for name in ("luma_keep.py", "luma_many.py"):
+        shutil.copy(REPOSITORY / "tests" / "system" / "dags" / name, dags)
     stack = AirflowStack(
         folder / "home",
         dags=dags,

@@ -41,6 +41,8 @@ FAMILY = [
 #: Rule 8: bad key, moderation, bad input, no credit, unknown outcome, and what else a retry cannot mend.
 NO_RETRY = {
     "LumaAccessRefused",
+    "LumaBatchFailedForGood",
+    "LumaVideoNotDelivered",
     "LumaAddressRefused",
     "LumaConfigurationError",
     "LumaCreditRefused",
@@ -55,6 +57,7 @@ NO_RETRY = {
 }
 #: A retry may mend these; it costs nothing, but for the one that the user has asked for by name.
 RETRY = {
+    "LumaBatchFailed",
     "LumaCompletedWithoutVideo",
     "LumaDownloadFailed",
     "LumaError",

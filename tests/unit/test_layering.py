@@ -19,12 +19,14 @@ ALLOWED = {
     "emulator": set(),
     "api": {"exceptions"},
     "hooks": {"api", "exceptions", "version_compat"},
+    "steps": {"triggers", "hooks", "api", "exceptions", "version_compat"},
     "links": {"api", "exceptions", "version_compat"},
     "retry_policy": {"api", "exceptions", "version_compat"},
     "triggers": {"hooks", "api", "exceptions", "version_compat"},
-    "operators": {"triggers", "links", "hooks", "api", "exceptions", "version_compat"},
-    "sensors": {"triggers", "links", "hooks", "api", "exceptions", "version_compat"},
-    "transfers": {"triggers", "links", "hooks", "api", "exceptions", "version_compat"},
+    "operators": {"steps", "triggers", "links", "hooks", "api", "exceptions", "version_compat"},
+    "decorators": {"operators", "api", "version_compat"},
+    "sensors": {"steps", "triggers", "links", "hooks", "api", "exceptions", "version_compat"},
+    "transfers": {"steps", "triggers", "links", "hooks", "api", "exceptions", "version_compat"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 

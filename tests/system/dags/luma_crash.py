@@ -14,6 +14,10 @@ with. The run's param ``hold_at`` names the step (empty: none):
 ``done-stored``     the record says ``done``, and Airflow does not know of the task's success
 ==================  ====================================================================================
 
+A task that waits comes to ``resumed`` after its wait, before it keeps the video; ``xcom-pushed`` is then
+after it has kept it. A batch comes to ``before-write-N`` and ``after-write-N`` of its records, and to
+``resumed``.
+
 A held task writes ``<run id>.held`` into the folder ``$LUMA_CRASH_DESK`` and goes on as soon as
 ``<run id>.go`` is there. How long ``execute`` took from then on is left in ``<run id>.took``, and the error
 of a write that the state store did not take, in ``<run id>.refused``.
@@ -31,7 +35,7 @@ import pendulum
 from airflow.providers.common.compat.sdk import DAG, Param, task
 from airflow.providers.http.operators.http import HttpOperator
 
-from airflow_provider_luma.operators.luma import LumaGenerateOperator
+from airflow_provider_luma.operators.luma import LumaGenerateBatchOperator, LumaGenerateOperator
 from airflow_provider_luma.sensors.luma import LumaStatusSensor
 
 if TYPE_CHECKING:
@@ -85,20 +89,47 @@ class HoldingStore:
         return getattr(self._store, name)
 
 
+class HoldingPages(HoldingStore):
+    """The same for a batch, whose writes are counted."""
+
+    _writes = 0
+
+    def set(self, key: str, value: dict[str, Any], **options: Any) -> None:
+        """Write, and hold before or after."""
+        self._writes += 1
+        hold_at(f"before-write-{self._writes}", self._context)
+        self._store.set(key, value, **options)
+        hold_at(f"after-write-{self._writes}", self._context)
+
+
 class Timed:
     """Holds before ``execute``, and notes how long it took from there."""
+
+    store = HoldingStore
 
     def execute(self, context: Context) -> Any:
         """Run the operator's own ``execute``."""
         hold_at("start", context)
         began = time.monotonic()
-        result = super().execute({**context, "task_state_store": HoldingStore(context)})  # type: ignore[misc]
+        result = super().execute({**context, "task_state_store": self.store(context)})  # type: ignore[misc]
         place(context, "took").write_text(str(time.monotonic() - began))
         return result
+
+    def resume_execution(self, next_method: str, next_kwargs: Any, context: Context) -> Any:
+        """Run the operator's own, after a wait."""
+        hold_at("resumed", context)
+        stored = {**context, "task_state_store": self.store(context)}
+        return super().resume_execution(next_method, next_kwargs, stored)  # type: ignore[misc]
 
 
 class TimedGenerate(Timed, LumaGenerateOperator):
     """The operator under test."""
+
+
+class TimedBatch(Timed, LumaGenerateBatchOperator):
+    """The same for many."""
+
+    store = HoldingPages
 
 
 class TimedHttp(Timed, HttpOperator):
@@ -164,6 +195,30 @@ with dag("luma_crash_without_retries"):
 
 with dag("luma_crash_in_time"):
     wait_and_keep(generate(retries=2, execution_timeout=timedelta(seconds=4)))
+
+with dag("luma_crash_whole"):
+    generate(
+        retries=2,
+        wait_for_completion=True,
+        deferrable=True,
+        poke_interval=0.5,
+        destination=f"file://{os.environ.get('LUMA_CRASH_DESK', '/nowhere')}/{{{{ run_id }}}}.mp4",
+    )
+
+with dag("luma_crash_batch"):
+    TimedBatch(
+        task_id="generate",
+        requests=(
+            "[{% for n in range(50) %}{{ (params.prompt ~ ', part ' ~ n) | tojson }}"
+            "{{ ',' if not loop.last }}{% endfor %}]"
+        ),
+        luma_conn_id="{{ params.conn_id }}",
+        deferrable=True,
+        poke_interval=0.5,
+        destination=f"file://{os.environ.get('LUMA_CRASH_DESK', '/nowhere')}/{{{{ run_id }}}}/",
+        retries=2,
+        retry_delay=timedelta(seconds=1),
+    )
 
 with dag("luma_clear"):
     generate(retries=0)

@@ -26,7 +26,6 @@ from airflow_provider_luma.api.gateway import (
     submit_call,
 )
 from airflow_provider_luma.api.models import Generation, GenerationRequest, GenerationStatus
-from airflow_provider_luma.exceptions import LumaInvalidRequest
 
 ID = "20dd7c76-a931-4ac2-8adb-5c17468b0000"
 VIDEO = "https://storage.cdn-luma.com/lit/video.mp4"
@@ -57,9 +56,11 @@ class TestWhatIsSent:
 
         assert json.loads(submit_call(GenerationRequest(prompt)).body)["prompt"] == prompt
 
-    def test_image_to_video_is_not_sent_as_text_to_video(self):
-        with pytest.raises(LumaInvalidRequest, match=r"^image_url"):
-            submit_call(GenerationRequest("A jellyfish", image_url="https://host/a.png"))
+    def test_image_to_video(self):
+        call = submit_call(GenerationRequest("A jellyfish", image_url="https://host/a.png"))
+
+        assert (call.call, call.path) == (Call.GENERATE, "/lumalabs-ai/v1/generateRequestFromImage")
+        assert json.loads(call.body) == {"prompt": "A jellyfish", "url": "https://host/a.png"}
 
     @pytest.mark.parametrize("field", ["task_id", "requestId"])
     def test_status(self, field):

@@ -1,0 +1,309 @@
+"""
+Many generations as one: the records of their submits, what has become of each, and when that is a failure.
+
+Pure, as everything here: the store that keeps the records, and whoever sends, are elsewhere.
+
+A request is told from another by what is asked (not by its place in the list), and from an equal one by
+which of them it is: a list that has been reordered or has grown by the next try buys only what is new.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from airflow_provider_luma.api.models import usable_request_id
+from airflow_provider_luma.api.submission import Decision, Phase, SubmitRecord, decide
+from airflow_provider_luma.api.text import one_line
+from airflow_provider_luma.exceptions import LumaError, LumaInvalidRequest, LumaSubmitOutcomeUnknown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+
+    from airflow_provider_luma.api.models import GenerationRequest
+
+#: Requests of one batch at most: what is longer is a mistake upstream, and would be paid for.
+MAX_BATCH = 10_000
+#: Records in one value of the state store: its values should stay below 64 KiB.
+RECORDS_PER_PAGE = 100
+PAGE_VERSION = 1
+
+
+class BatchStatus(StrEnum):
+    """What has become of one request of a batch."""
+
+    #: The video is there and, where it was to be kept, kept.
+    COMPLETED = "completed"
+    #: The gateway says that the generation failed. It may have been charged.
+    FAILED = "failed"
+    #: Accepted, and waited for.
+    PENDING = "pending"
+    #: Still pending when the time was over. It is paid for; a retry or a clear resumes the wait.
+    TIMEOUT = "timeout"
+    #: It is paid for, and could not be asked about or its video not be kept. A retry or a clear goes on.
+    ERROR = "error"
+    #: Sent, and neither accepted nor refused: it may be running and be billed. Never sent again unasked.
+    UNKNOWN = "unknown"
+    #: Refused by the gateway, or by this provider before anything was sent. Nothing is charged.
+    REFUSED = "refused"
+    #: Not sent yet. Nothing is charged; a retry sends it.
+    NOT_SUBMITTED = "not_submitted"
+
+
+#: What a retry of the task may change without paying for anything a second time.
+MENDABLE = frozenset({BatchStatus.PENDING, BatchStatus.TIMEOUT, BatchStatus.ERROR, BatchStatus.NOT_SUBMITTED})
+
+
+class BatchError(TypedDict):
+    """Why a request of a batch has no video: the error's kind and its message."""
+
+    kind: str
+    message: str
+
+
+class BatchResult(TypedDict):
+    """One request of a batch at its end, in the order of the requests."""
+
+    index: int
+    request_id: str | None
+    status: str
+    video_url: str | None
+    path: str | None
+    error: BatchError | None
+
+
+@dataclass
+class Slot:
+    """
+    One request of a batch on its way.
+
+    :param index: its place in the list, from 0.
+    :param request: ``None`` if what was given is none.
+    :param key: under which its record is kept.
+    """
+
+    index: int
+    request: GenerationRequest | None
+    key: str
+    request_id: str | None = None
+    status: BatchStatus = BatchStatus.NOT_SUBMITTED
+    video_url: str | None = None
+    path: str | None = None
+    error: BatchError | None = None
+    #: Whether its POST may be under way.
+    under_way: bool = False
+
+    @property
+    def maybe_paid(self) -> bool:
+        """Whether something may have been accepted for it, so that sending it again may pay again."""
+        return self.request_id is not None or self.status is BatchStatus.UNKNOWN or self.under_way
+
+    def end(self, status: BatchStatus, error: LumaError | None = None) -> None:
+        """Say what has become of it."""
+        self.status = status
+        self.error = None if error is None else {"kind": error.kind, "message": str(error)}
+        if error is not None and self.request_id is None:
+            self.request_id = error.request_id
+
+    @property
+    def result(self) -> BatchResult:
+        """What is returned of it: JSON primitives only."""
+        return {
+            "index": self.index,
+            "request_id": self.request_id,
+            "status": self.status.value,
+            "video_url": self.video_url,
+            "path": self.path,
+            "error": self.error,
+        }
+
+
+def slots_of(
+    asked: Sequence[Any], conn_id: str, read: Callable[[Any], GenerationRequest], *, strict: bool
+) -> list[Slot]:
+    """
+    Return a slot for each request of a list.
+
+    :param asked: prompts, or mappings with a prompt.
+    :param conn_id: of the connection, which is a part of what tells two requests apart.
+    :param read: makes a request of one of them, or raises.
+    :param strict: whether one that is no request is an error of all, before anything is sent; else it is
+        refused alone.
+    :raises LumaInvalidRequest: names the first that is none.
+    """
+    if len(asked) > MAX_BATCH:
+        raise LumaInvalidRequest(
+            f"{len(asked)} requests in one batch are too many; the most are {MAX_BATCH}."
+        )
+    slots, equals = [], Counter[str]()
+    for index, one in enumerate(asked):
+        try:
+            request = read(one)
+        except LumaInvalidRequest as error:
+            if strict:
+                raise LumaInvalidRequest(f"Request {index}: {error.what}") from error
+            slots.append(Slot(index, None, ""))
+            slots[-1].end(BatchStatus.REFUSED, error)
+            continue
+        asked_for = hashlib.sha256(f"{request.fingerprint()} {conn_id}".encode()).hexdigest()[:32]
+        slots.append(Slot(index, request, f"{asked_for}-{equals[asked_for]}"))
+        equals[asked_for] += 1
+    return slots
+
+
+@dataclass
+class Ledger:
+    """
+    The records of a batch's submits, in pages as the state store keeps them.
+
+    :param max_tries: this try's task instance's: what tells a retry from a clear.
+    """
+
+    max_tries: int
+    _pages: list[dict[str, list[Any]]] = field(default_factory=list)
+    _page_of: dict[str, int] = field(default_factory=dict)
+    _changed: set[int] = field(default_factory=set)
+
+    @property
+    def pages(self) -> int:
+        """How many pages there are."""
+        return len(self._pages)
+
+    def read(self, pages: Iterable[Any]) -> None:
+        """
+        Take over what earlier tries have stored, or what a person has made of it.
+
+        :param pages: each page that was ever stored; one that has gone is ``None``.
+        :raises LumaSubmitOutcomeUnknown: it cannot be read, and nobody knows what was paid for.
+        """
+        for number, stored in enumerate(pages):
+            page = _typed(stored)
+            records = page.get("records") if isinstance(page, dict) else None
+            if not isinstance(records, dict) or page.get("v") != PAGE_VERSION:
+                raise _unreadable(number, stored)
+            read = {}
+            for key, stored_record in records.items():
+                record = _read_record(stored_record)
+                if record is None:
+                    raise _unreadable(number, stored_record)
+                read[key] = record
+                self._page_of[key] = number
+            self._pages.append(read)
+
+    def decision(self, key: str) -> Decision:
+        """Return what this try does with one request."""
+        record = self._record(key)
+        stored = None if record is None else record.to_json()
+        return decide(stored, fingerprint=None, max_tries=self.max_tries)
+
+    def note(self, key: str, phase: Phase, request_id: str | None = None) -> None:
+        """Change one record; :meth:`changed` has the pages to store."""
+        number = self._page_of.get(key)
+        if number is None:
+            if not self._pages or len(self._pages[-1]) >= RECORDS_PER_PAGE:
+                self._pages.append({})
+            number = self._page_of[key] = len(self._pages) - 1
+        self._pages[number][key] = [phase.value, request_id, self.max_tries]
+        self._changed.add(number)
+
+    def forget(self, key: str) -> None:
+        """Drop a record: it is certain that nothing was accepted."""
+        number = self._page_of.pop(key, None)
+        if number is not None:
+            del self._pages[number][key]
+            self._changed.add(number)
+
+    def finish(self, delivered: Collection[str]) -> None:
+        """Note that the task has delivered these request ids: a clear of it asks for new ones."""
+        for number, page in enumerate(self._pages):
+            for key, (_, request_id, _) in page.items():
+                if request_id in delivered:
+                    page[key] = [Phase.DONE.value, request_id, self.max_tries]
+                    self._changed.add(number)
+
+    def changed(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Give number and value of each page that differs from what is stored; then it counts as stored."""
+        for number in sorted(self._changed):
+            yield number, {"v": PAGE_VERSION, "records": dict(self._pages[number])}
+            self._changed.discard(number)
+
+    def _record(self, key: str) -> SubmitRecord | None:
+        number = self._page_of.get(key)
+        if number is None:
+            return None
+        phase, request_id, max_tries = self._pages[number][key]
+        return SubmitRecord(Phase(phase), None, request_id, max_tries)
+
+
+def _typed(page: Any) -> Any:
+    """Return a page that a person may have typed into a form as text."""
+    if isinstance(page, str):
+        try:
+            return json.loads(page)
+        except (ValueError, RecursionError):
+            return None
+    return page
+
+
+def _read_record(record: Any) -> list[Any] | None:
+    """Return a stored record, or ``None`` if it is none."""
+    if not isinstance(record, list) or len(record) != 3:
+        return None
+    phase, entered, max_tries = record
+    request_id = usable_request_id(entered)
+    known = phase in {one.value for one in Phase} and isinstance(max_tries, (int, type(None)))
+    if not known or (entered is not None and request_id is None):
+        return None
+    if phase == Phase.INTENT.value and request_id is not None:
+        # A person who adds an id to an intent means: this is what became of it.
+        phase = Phase.SUBMITTED.value
+    if request_id is None and phase != Phase.INTENT.value:
+        return None
+    return [phase, request_id, max_tries]
+
+
+def _unreadable(number: int, found: Any) -> LumaSubmitOutcomeUnknown:
+    shown = "has gone" if found is None else f"cannot be read: {one_line(repr(found), 200)}"
+    return LumaSubmitOutcomeUnknown(
+        f"Page {number} of this task's stored records {shown}. Nothing was sent by this try.",
+        next_step=f"Look at the vendor's dashboard. To have its requests, up to {RECORDS_PER_PAGE}, "
+        f'submitted (and paid for) anew, make the page {{"v": {PAGE_VERSION}, "records": {{}}}} in the '
+        "task's state store; then clear this task.",
+    )
+
+
+def counts(slots: Iterable[Slot]) -> dict[str, int]:
+    """Return how many there are of each status, those that there are."""
+    found = Counter(slot.status.value for slot in slots)
+    return {status.value: found[status.value] for status in BatchStatus if found[status.value]}
+
+
+def too_many_failed(slots: Sequence[Slot], fail_on: str, max_failures: int) -> bool:
+    """
+    Return whether a batch has failed.
+
+    :param fail_on: ``any``: more than ``max_failures`` have no video; ``all``: none has one; ``none``: never.
+    """
+    without = sum(slot.status is not BatchStatus.COMPLETED for slot in slots)
+    if fail_on == "all":
+        return bool(slots) and without == len(slots)
+    return fail_on == "any" and without > max_failures
+
+
+def summary(slots: Sequence[Slot]) -> str:
+    """Return in one bounded line how many came to what, and the first that have no video."""
+    said = ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in counts(slots).items())
+    without = [slot for slot in slots if slot.status is not BatchStatus.COMPLETED]
+    if not without:
+        return said
+    shown = []
+    for slot in without[:3]:
+        named = f" ({slot.request_id})" if slot.request_id else ""
+        why = f", {one_line(slot.error['message'], 200)}" if slot.error else ""
+        shown.append(f"request {slot.index}{named}: {slot.status.value}{why}")
+    more = f"; and {len(without) - 3} more" if len(without) > 3 else ""
+    return f"{said}. {'; '.join(shown)}{more}"

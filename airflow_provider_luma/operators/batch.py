@@ -1,0 +1,469 @@
+"""Many generations in one task: submit, wait for all by one trigger, keep, and say what became of each."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import pendulum
+from airflow.providers.common.compat.sdk import Asset, BaseOperator, TaskDeferred, conf
+
+from airflow_provider_luma.api.batch import (
+    MENDABLE,
+    BatchStatus,
+    Ledger,
+    Slot,
+    counts,
+    slots_of,
+    summary,
+    too_many_failed,
+)
+from airflow_provider_luma.api.events import is_batch_event
+from airflow_provider_luma.api.models import GenerationRequest, is_absent, rendered_bool
+from airflow_provider_luma.api.polling import MIN_POKE_INTERVAL, Wait
+from airflow_provider_luma.api.text import one_line
+from airflow_provider_luma.exceptions import (
+    LumaBatchFailed,
+    LumaBatchFailedForGood,
+    LumaError,
+    LumaGatewayError,
+    LumaInvalidRequest,
+    LumaProtocolError,
+)
+from airflow_provider_luma.hooks.luma import DEFAULT_WAIT_TIMEOUT, LumaHook
+from airflow_provider_luma.hooks.metrics import failures_counted
+from airflow_provider_luma.steps.batch import (
+    DOWNLOADS_AT_ONCE,
+    Crew,
+    Progress,
+    Store,
+    Submitter,
+    keep,
+    look_at,
+)
+from airflow_provider_luma.steps.keep import VideoKeeper, file_name, target_at
+from airflow_provider_luma.steps.wait import DEFERRAL_BACKSTOP, deadline, not_delivered, seconds_of
+from airflow_provider_luma.triggers.luma import LumaBatchTrigger, wait_for_all
+from airflow_provider_luma.version_compat import TaskDeferralError, TaskDeferralTimeout
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
+
+    from airflow_provider_luma.api.batch import BatchResult
+
+#: In the place of an event, where there is none.
+_BROKEN_OFF = object()
+#: What a destination may name of each request.
+_INDEX, _REQUEST_ID = "{index}", "{request_id}"
+#: Generations in a row that could not be asked about after which no more are.
+SILENT_IN_A_ROW = 32
+#: Paths that an asset event carries at most.
+_MAX_PATHS = 100
+
+
+class LumaGenerateBatchOperator(BaseOperator):
+    """
+    Submit many generations, wait for all of them, and keep their videos. **Each accepted one is paid for.**
+
+    A thousand requests cost two starts of a worker (``deferrable=True``) and one trigger. Each request is
+    recorded on its own (``durable``): a retry submits only what was never submitted, and goes on waiting for
+    and keeping the rest, for free.
+
+    ``requests``, ``luma_conn_id``, ``destination`` and ``overwrite`` are templated.
+
+    :param requests: a list of prompts, or of dicts with ``prompt`` and, if wanted, ``aspect_ratio``, ``loop``
+        and ``image_url``; mixed, if wanted. From an upstream task, or as text of a JSON list, too. At most
+        10,000.
+    :param luma_conn_id: id of the Airflow connection; default ``luma_default``. Its
+        ``max_concurrent_requests`` are under way at once.
+    :param deferrable: whether to wait in the triggerer, holding no worker; default: Airflow's
+        ``[operators] default_deferrable``.
+    :param timeout: seconds from the end of submitting until what is still pending is given up; default 3600.
+        What is left of the task's ``execution_timeout`` counts too.
+    :param poke_interval: seconds between looks at one generation, at least 0.1; default ``None``: the
+        provider's own schedule.
+    :param destination: where to keep the videos: a folder with ``/`` at its end (files are named after the
+        request ids), or an address with ``{index}`` or ``{request_id}`` in it. Tried before anything is sent.
+    :param overwrite: whether another file under such a name is replaced; default ``False``: an error of that
+        request.
+    :param max_bytes: bytes that each video may have at most; default 16 GiB.
+    :param fail_on: when the task fails, after all requests have ended: ``"any"`` (default) if more than
+        ``max_failures`` have no video, ``"all"`` if none has one, ``"none"`` never. With ``"any"``, a request
+        that is none (a blank prompt, say) fails the task before anything is sent.
+    :param max_failures: how many may have no video with ``fail_on="any"``; default 0.
+    :param durable: whether later tries take up what earlier ones submitted; default ``True``. It needs the
+        task state store of Airflow 3.3; without one, a warning says what is not protected, and the task is
+        not retried once something was accepted.
+    :param on_unknown_outcome: what to do about requests of an earlier try of which it is not known whether
+        they were accepted. ``"fail"`` (default) reports them, and sends the others. ``"resubmit"`` sends them
+        again: **each may be a second charge**, and is logged as one.
+
+    Returns a list in the order of the requests, each
+    ``{"index", "request_id", "status", "video_url", "path", "error"}``; ``status`` is one of
+    :class:`~airflow_provider_luma.api.batch.BatchStatus`, ``error`` is ``{"kind", "message"}`` or ``None``.
+    The same is pushed as XCom ``results``, also where the task fails.
+
+    :raises LumaInvalidRequest: an argument cannot be what was meant; nothing was sent.
+    :raises LumaConfigurationError: the connection cannot be used; nothing was sent.
+    :raises LumaBatchFailed: by ``fail_on``; a retry may mend it and pays for nothing again.
+    :raises LumaBatchFailedForGood: the same, where no retry can mend it, or where one would pay again.
+    """
+
+    template_fields: Sequence[str] = ("requests", "luma_conn_id", "destination", "overwrite")
+    template_fields_renderers: ClassVar[dict[str, str]] = {"requests": "json"}
+    ui_color = "#d3c4f3"
+
+    def __init__(
+        self,
+        *,
+        requests: Sequence[str | Mapping[str, Any]] | str,
+        luma_conn_id: str = LumaHook.default_conn_name,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        timeout: float | timedelta = DEFAULT_WAIT_TIMEOUT,
+        poke_interval: float | timedelta | None = None,
+        destination: str | None = None,
+        overwrite: bool | str = False,
+        max_bytes: int | None = None,
+        fail_on: Literal["any", "all", "none"] = "any",
+        max_failures: int = 0,
+        durable: bool = True,
+        on_unknown_outcome: Literal["fail", "resubmit"] = "fail",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if fail_on not in ("any", "all", "none"):
+            raise ValueError(f"fail_on must be 'any', 'all' or 'none', not {fail_on!r:.80}.")
+        if isinstance(max_failures, bool) or not isinstance(max_failures, int) or max_failures < 0:
+            raise ValueError(f"max_failures must be a number from 0, not {max_failures!r:.80}.")
+        if on_unknown_outcome not in ("fail", "resubmit"):
+            raise ValueError(
+                f"on_unknown_outcome must be 'fail' or 'resubmit', not {on_unknown_outcome!r:.80}."
+            )
+        self.requests = requests
+        self.luma_conn_id = luma_conn_id
+        self.deferrable = deferrable
+        self.timeout = seconds_of("timeout", timeout)
+        self.poke_interval = None if poke_interval is None else seconds_of("poke_interval", poke_interval)
+        if self.poke_interval is not None and self.poke_interval < MIN_POKE_INTERVAL:
+            raise ValueError(f"poke_interval must be at least {MIN_POKE_INTERVAL} seconds.")
+        self.destination = destination
+        self._keeps = destination is not None
+        self.overwrite = overwrite
+        self.max_bytes = max_bytes
+        self.fail_on = fail_on
+        self.max_failures = max_failures
+        self.durable = durable
+        self.on_unknown_outcome = on_unknown_outcome
+        self._killed = False
+
+    @failures_counted
+    def execute(self, context: Context) -> list[BatchResult]:
+        """Submit what was not submitted yet, and go on to the wait."""
+        began = time.time()
+        slots = slots_of(
+            _listed(self.requests), self.luma_conn_id, GenerationRequest.of, strict=self.fail_on == "any"
+        )
+        with LumaHook(self.luma_conn_id) as hook:
+            # Looked up before anything is recorded: a connection that cannot be used leaves no trace.
+            settings = hook.settings
+            keeper = self._keeper(hook, context)
+            ledger = Ledger(int(context["ti"].max_tries or 0))
+            store = Store(self._store(context), ledger, self.log)
+            crew = Crew(hook, settings.max_concurrent_requests)
+            try:
+                try:
+                    self._submit(slots, ledger, store, crew, keeper)
+                finally:
+                    crew.close()
+                    self._push(context, slots)
+                pending = [slot for slot in slots if slot.status is BatchStatus.PENDING]
+                if pending:
+                    self._wait(pending, began)
+                return self._conclude(context, hook, slots, store, ledger)
+            except TaskDeferred:
+                raise
+            except BaseException as error:
+                if (
+                    store.kept
+                    or isinstance(error, LumaBatchFailedForGood)
+                    or not any(slot.maybe_paid for slot in slots)
+                ):
+                    raise
+                raise not_delivered(error, None) from error
+
+    def execute_complete(self, context: Context, event: Any) -> list[BatchResult]:
+        """Take the trigger's event, ask once what has become of each, and go on to what is wanted of them."""
+        return self._resumed(context, event)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Come back from the triggerer, with an event or because the framework ended the deferral."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except (TaskDeferralError, TaskDeferralTimeout) as broken_off:
+            self.log.warning(
+                "The wait in the triggerer broke off (%s): what is pending is given up.", broken_off
+            )
+        return self._resumed(context)
+
+    def on_kill(self) -> None:
+        """Take note. ``execute`` runs on for seconds after this; no submit must start in them."""
+        self._killed = True
+
+    @failures_counted
+    def _resumed(self, context: Context, event: Any = _BROKEN_OFF) -> list[BatchResult]:
+        ti: Any = context["ti"]
+        state_store = self._store(context, warn=False)
+        try:
+            if event is not _BROKEN_OFF and not is_batch_event(event):
+                raise LumaProtocolError(
+                    f"The wait ended with an event that cannot be used: {one_line(repr(event))}.",
+                    money="What was accepted is paid for; the XCom results says which.",
+                    next_step="A retry of this task takes it up.",
+                )
+            slots = _slots_from(ti.xcom_pull(task_ids=self.task_id, key="results", map_indexes=ti.map_index))
+            ledger = Ledger(int(ti.max_tries or 0))
+            store = Store(state_store, ledger, self.log)
+            with LumaHook(self.luma_conn_id) as hook:
+                return self._conclude(context, hook, slots, store, ledger)
+        except BaseException as error:
+            if state_store is not None or isinstance(error, LumaBatchFailedForGood):
+                raise
+            raise not_delivered(error, None) from error
+
+    def _store(self, context: Context, *, warn: bool = True) -> Any:
+        if not self.durable:
+            return None
+        store = context.get("task_state_store")
+        if store is None and warn:
+            self.log.warning(
+                "durable=True needs the task state store of Airflow 3.3, which is not here: if this process "
+                "is killed, a retry submits, and pays for, everything again. Set retries=0 on this task, or "
+                "durable=False to accept it."
+            )
+        return store
+
+    def _submit(
+        self, slots: list[Slot], ledger: Ledger, store: Store, crew: Crew, keeper: VideoKeeper | None
+    ) -> None:
+        submitter = Submitter(
+            crew,
+            ledger,
+            store,
+            self.log,
+            killed=lambda: self._killed,
+            resubmit=self.on_unknown_outcome == "resubmit",
+        )
+        fresh, cleared = submitter.sort(slots)
+        known = [slot for slot in slots if slot.request_id is not None]
+        if known:
+            self.log.info(
+                "%d requests were submitted by an earlier try; nothing is sent for them.", len(known)
+            )
+            self._look(crew, known, out_of_time=False)
+            # Under this try's number, or a retry would take itself for the clear that this one may be.
+            store.write_ids([])
+        for slot in cleared:
+            if slot.status is BatchStatus.FAILED:
+                self.log.warning(
+                    "Request %s, submitted before this task was cleared, has failed. A new one is submitted, "
+                    "which is a new charge.",
+                    slot.request_id,
+                )
+                slot.request_id, slot.error, slot.status = None, None, BatchStatus.NOT_SUBMITTED
+                fresh.append(slot)
+        if keeper is not None and fresh:
+            self._check(crew, keeper, fresh)
+        submitter.submit(fresh, slots)
+
+    def _check(self, crew: Crew, keeper: VideoKeeper, fresh: Sequence[Slot]) -> None:
+        """See whether the videos could be kept, before anything is paid for."""
+        destination = str(self.destination)
+        # By the id, nobody knows the names yet: only the store is asked.
+        checked = fresh if _INDEX in destination and _REQUEST_ID not in destination else fresh[:1]
+        targets = {
+            slot.index: self._target(Slot(slot.index, None, "", request_id="luma-not-yet-submitted"))
+            for slot in checked
+        }
+        crew.each(checked, lambda hook, slot: keeper.check(targets[slot.index]), lambda: None)
+
+    def _look(self, crew: Crew, slots: Sequence[Slot], *, out_of_time: bool) -> None:
+        progress = Progress("Asked about", slots, len(slots), self.log)
+
+        silent = 0
+
+        def look(hook: LumaHook, slot: Slot) -> None:
+            nonlocal silent
+            progress.done += 1
+            if silent >= SILENT_IN_A_ROW:
+                # A gateway that answers nobody is not asked about thousands, each with the hook's patience.
+                if out_of_time:
+                    slot.end(BatchStatus.ERROR, LumaGatewayError("The gateway did not answer for others."))
+                return
+            look_at(hook, slot, out_of_time=out_of_time)
+            unanswered = slot.status is BatchStatus.ERROR
+            silent = silent + 1 if unanswered else 0
+            if unanswered and not out_of_time:
+                slot.end(BatchStatus.PENDING)
+
+        crew.each(slots, look, progress.tell)
+
+    def _wait(self, pending: Sequence[Slot], began: float) -> None:
+        """Wait here, or in the triggerer: then this does not return."""
+        now = time.time()
+        ends = deadline(now, self.timeout, began, self.execution_timeout)
+        ids = [str(slot.request_id) for slot in pending]
+        self.log.info(
+            "Waiting for %d generations until %s at the latest.",
+            len(ids),
+            pendulum.from_timestamp(ends).to_iso8601_string(),
+        )
+        if not self.deferrable:
+            waits = [
+                Wait(one, now, ends, self.poke_interval, answered=True, conn_id=self.luma_conn_id)
+                for one in ids
+            ]
+            asyncio.run(wait_for_all(waits, self.luma_conn_id, caller="task"))
+            return
+        self.defer(
+            trigger=LumaBatchTrigger(ids, self.luma_conn_id, ends, now, self.poke_interval),
+            method_name="execute_complete",
+            timeout=timedelta(seconds=max(ends - now, 0.0) + DEFERRAL_BACKSTOP),
+        )
+
+    def _conclude(
+        self, context: Context, hook: LumaHook, slots: list[Slot], store: Store, ledger: Ledger
+    ) -> list[BatchResult]:
+        """The one ending: ask once about each, keep, push, and return the results or raise."""
+        pending = [slot for slot in slots if slot.status is BatchStatus.PENDING]
+        crew = Crew(hook, hook.settings.max_concurrent_requests)
+        try:
+            self._look(crew, pending, out_of_time=True)
+        finally:
+            crew.close()
+            self._push(context, slots)
+        keeper = self._keeper(hook, context)
+        if keeper is not None:
+            self._keep(hook, keeper, slots)
+        results = self._push(context, slots)
+        self._tell_assets(context, slots)
+        self.log.info("%d requests: %s", len(slots), summary(slots) or "none")
+        if too_many_failed(slots, self.fail_on, self.max_failures):
+            raise self._failed(slots, store)
+        ledger.finish({str(slot.request_id) for slot in slots if slot.status is BatchStatus.COMPLETED})
+        store.write_ids([])
+        return results
+
+    def _keep(self, hook: LumaHook, keeper: VideoKeeper, slots: Sequence[Slot]) -> None:
+        targets = {}
+        for slot in slots:
+            if slot.status is BatchStatus.COMPLETED:
+                try:
+                    # Here, because the storage's connection is looked up by this process's main thread only.
+                    targets[slot.index] = self._target(slot)
+                except LumaError as error:
+                    slot.end(BatchStatus.ERROR, error)
+        kept = [slot for slot in slots if slot.index in targets]
+        progress = Progress("Kept", kept, len(kept), self.log)
+
+        def keep_one(own_hook: LumaHook, slot: Slot) -> None:
+            keep(own_hook, slot, keeper, targets[slot.index])
+            progress.done += 1
+
+        crew = Crew(hook, DOWNLOADS_AT_ONCE)
+        try:
+            crew.each(kept, keep_one, progress.tell)
+        finally:
+            crew.close()
+
+    def _keeper(self, hook: LumaHook, context: Context) -> VideoKeeper | None:
+        if not self._keeps:
+            return None
+        if is_absent(self.destination):
+            raise LumaInvalidRequest(
+                "destination is blank: the template or the upstream task that should give it probably gave "
+                "nothing.",
+                money="This try has sent nothing.",
+            )
+        return VideoKeeper(
+            hook,
+            context,
+            self.log,
+            overwrite=rendered_bool("overwrite", self.overwrite),
+            max_bytes=self.max_bytes,
+            log_level=logging.DEBUG,
+        )
+
+    def _target(self, slot: Slot) -> ObjectStoragePath:
+        destination = str(self.destination).strip()
+        if not destination.endswith("/") and _INDEX not in destination and _REQUEST_ID not in destination:
+            raise LumaInvalidRequest(
+                "destination is one file, which many videos cannot share: end it with '/', or put {index} or "
+                "{request_id} into it."
+            )
+        named = destination.replace(_INDEX, str(slot.index))
+        named = named.replace(_REQUEST_ID, file_name(str(slot.request_id)))
+        return target_at(named, slot.request_id)
+
+    def _push(self, context: Context, slots: Sequence[Slot]) -> list[BatchResult]:
+        results = [slot.result for slot in slots]
+        context["ti"].xcom_push(key="results", value=results)
+        return results
+
+    def _tell_assets(self, context: Context, slots: Sequence[Slot]) -> None:
+        paths = [slot.path for slot in slots if slot.path is not None]
+        extra: dict[str, Any] = {"counts": counts(slots), "paths": paths[:_MAX_PATHS]}
+        for outlet in self.outlets:
+            if isinstance(outlet, Asset):
+                context["outlet_events"][outlet].extra.update(extra)
+
+    def _failed(self, slots: Sequence[Slot], store: Store) -> LumaBatchFailed:
+        what = f"Of {len(slots)} requests: {summary(slots)}."
+        if not store.kept and any(slot.maybe_paid for slot in slots):
+            return LumaBatchFailedForGood(
+                what,
+                next_step="There is no record of what was submitted, so a retry or a clear would pay for "
+                "everything again: wait for what is missing with sensors and the ids in the XCom results.",
+            )
+        unknown = any(slot.status is BatchStatus.UNKNOWN for slot in slots)
+        if unknown and self.on_unknown_outcome == "resubmit":
+            return LumaBatchFailed(
+                what, next_step="A retry sends the unknown ones again: POSSIBLE SECOND CHARGE."
+            )
+        if any(slot.status in MENDABLE for slot in slots):
+            return LumaBatchFailed(what)
+        return LumaBatchFailedForGood(what)
+
+
+def _listed(requests: Any) -> Sequence[Any]:
+    """Return the list that a rendered value means."""
+    if isinstance(requests, str):
+        try:
+            requests = json.loads(requests)
+        except (ValueError, RecursionError):
+            requests = None
+    if requests is None or isinstance(requests, (str, bytes, Mapping)) or not hasattr(requests, "__iter__"):
+        raise LumaInvalidRequest(
+            "requests must be a list of prompts or of dicts (or a JSON list as text); the upstream task that "
+            "should give it probably gave something else, or nothing."
+        )
+    return list(requests)
+
+
+def _slots_from(results: Any) -> list[Slot]:
+    """Return the slots as they were before the deferral."""
+    if not isinstance(results, list):
+        raise LumaBatchFailed(
+            "The XCom results of this task has gone, so what it had submitted is not known here.",
+            next_step="A retry of this task takes it up.",
+        )
+    slots = []
+    for one in results:
+        slots.append(Slot(one["index"], None, ""))
+        slots[-1].request_id, slots[-1].video_url = one["request_id"], one["video_url"]
+        slots[-1].status, slots[-1].error = BatchStatus(one["status"]), one["error"]
+    return slots

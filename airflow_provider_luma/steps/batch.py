@@ -1,0 +1,436 @@
+"""
+Take the requests of a batch through submit, look and keep, several at once, from one task process.
+
+The main thread alone decides, reads and writes the state store; the others only send. So a record is kept as
+for a single submit: the intent of each request is stored before its POST starts (those that start together,
+in one write), its id as soon as it is known. A process that is killed leaves as many unknown outcomes as it
+had POSTs under way, and no more.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from airflow_provider_luma.api.batch import BatchStatus, counts
+from airflow_provider_luma.api.models import GenerationStatus
+from airflow_provider_luma.api.retry import MAX_WORKER_PAUSE
+from airflow_provider_luma.api.submission import LookFirst, OutcomeUnknown, Phase, Reattach
+from airflow_provider_luma.api.text import one_line
+from airflow_provider_luma.exceptions import (
+    LumaAccessRefused,
+    LumaAddressRefused,
+    LumaCompletedWithoutVideo,
+    LumaCreditRefused,
+    LumaError,
+    LumaFirewallRefused,
+    LumaGenerationFailed,
+    LumaGenerationModerated,
+    LumaGenerationNotFound,
+    LumaKeyRefused,
+    LumaRateRefused,
+    LumaRefused,
+    LumaSubmitInterrupted,
+    LumaSubmitOutcomeUnknown,
+    LumaUnreachable,
+    LumaWaitTimeout,
+)
+from airflow_provider_luma.version_compat import NEVER_EXPIRE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+    from airflow_provider_luma.api.batch import Ledger, Slot
+    from airflow_provider_luma.api.models import Generation, GenerationRequest
+    from airflow_provider_luma.hooks.luma import LumaHook
+    from airflow_provider_luma.steps.keep import VideoKeeper
+
+_T = TypeVar("_T")
+
+#: Key of the task state store that says how many pages of records there are.
+PAGES_KEY = "luma_batch"
+#: Keys under which the records are kept: this and the page's number.
+PAGE_KEY = "luma_batch_"
+#: Refusals that would befall every request: nothing more is sent.
+_OF_ALL = (
+    LumaKeyRefused,
+    LumaAccessRefused,
+    LumaAddressRefused,
+    LumaCreditRefused,
+    LumaFirewallRefused,
+    LumaUnreachable,
+    LumaSubmitInterrupted,
+)
+#: Unknown outcomes without an accepted request between them after which nothing more is sent: a gateway that
+#: loses every answer may bill every request.
+UNKNOWN_IN_A_ROW = 5
+#: How often one request is taken up again after the gateway has refused it for being one too many, each time
+#: with the hook's own patience.
+RATE_REFUSALS = 5
+#: Seconds between two lines that say how far it is.
+PROGRESS_EVERY = 10.0
+#: Downloads at once: they share one line, and each holds a buffer.
+DOWNLOADS_AT_ONCE = 4
+
+
+class Store:
+    """
+    A batch's records in the task state store.
+
+    :param store: Airflow's, or ``None``: then nothing is kept and nothing is known.
+    """
+
+    def __init__(self, store: Any, ledger: Ledger, log: Any) -> None:
+        self._store = store
+        self._stored_pages = 0
+        self._ledger = ledger
+        self._log = log
+        #: Whether every id that is known is stored, so that a retry pays for nothing again.
+        self.kept = store is not None
+        if store is not None:
+            ledger.read(self._pages())
+
+    def _pages(self) -> list[Any]:
+        stored = self._store.get(PAGES_KEY)
+        try:
+            self._stored_pages = int(stored or 0)
+        except (TypeError, ValueError):
+            raise LumaSubmitOutcomeUnknown(
+                f"{PAGES_KEY} in this task's state store is no number of pages: "
+                f"{one_line(repr(stored), 80)}. Nothing was sent by this try."
+            ) from None
+        return [self._store.get(f"{PAGE_KEY}{number}") for number in range(self._stored_pages)]
+
+    def write(self) -> None:
+        """Store what has changed. An error before a POST is never caught: it is the fence of another try."""
+        if self._store is None:
+            return
+        for number, page in self._ledger.changed():
+            # The page first: one that is counted and not there is an error, as it must be if it has gone.
+            self._store.set(f"{PAGE_KEY}{number}", page, retention=NEVER_EXPIRE)
+            if number >= self._stored_pages:
+                self._store.set(PAGES_KEY, number + 1, retention=NEVER_EXPIRE)
+                self._stored_pages = number + 1
+
+    def write_ids(self, request_ids: Sequence[str]) -> None:
+        """Store ids that are paid for: an error of that stops nothing."""
+        try:
+            self.write()
+        except Exception:
+            self.kept = False
+            self._log.exception(
+                "Ids of paid generations could not be stored: %s. Note them: a retry may not find them.",
+                ", ".join(request_ids) or "see above",
+            )
+        else:
+            self.kept = self._store is not None
+
+
+class Crew:
+    """
+    Several threads, each with a hook of its own, that share the connection's limits.
+
+    :param hook: whose siblings they use.
+    :param size: how many.
+    """
+
+    def __init__(self, hook: LumaHook, size: int) -> None:
+        self._hook = hook
+        self._hooks: list[LumaHook] = []
+        self._local = threading.local()
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._threads = ThreadPoolExecutor(size, thread_name_prefix="luma")
+        self.size = size
+
+    def start(self, work: Callable[[LumaHook], _T]) -> Future[_T]:
+        """Have a thread do something with its hook."""
+        return self._threads.submit(lambda: work(self._own_hook()))
+
+    def _own_hook(self) -> LumaHook:
+        hook: LumaHook | None = getattr(self._local, "hook", None)
+        if hook is None:
+            with self._lock:
+                hook = self._hook.sibling(self._stopped)
+                self._hooks.append(hook)
+            self._local.hook = hook
+        return hook
+
+    def each(
+        self, slots: Iterable[Slot], work: Callable[[LumaHook, Slot], None], tell: Callable[[], None]
+    ) -> None:
+        """Do something for each slot, as many at once as there are threads; raises what is no LumaError."""
+        waiting, under_way = deque(slots), set[Future[None]]()
+        try:
+            while waiting or under_way:
+                while waiting and len(under_way) < self.size:
+                    slot = waiting.popleft()
+                    under_way.add(self.start(lambda hook, slot=slot: work(hook, slot)))  # type: ignore[misc]
+                done, under_way = wait(under_way, timeout=1.0, return_when=FIRST_COMPLETED)
+                for one in done:
+                    one.result()
+                tell()
+        finally:
+            for one in under_way:
+                one.cancel()
+
+    def stop(self) -> None:
+        """Have the threads send nothing more, and sleep no longer."""
+        self._stopped.set()
+
+    def close(self) -> None:
+        """Wait for the threads to end what is under way, and close their sessions."""
+        self.stop()
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        for hook in self._hooks:
+            hook.close()
+
+
+class Progress:
+    """Says how far a step is, every :data:`PROGRESS_EVERY` seconds, and at its end."""
+
+    def __init__(self, what: str, slots: Sequence[Slot], total: int, log: Any) -> None:
+        self._what, self._slots, self._total, self._log = what, slots, total, log
+        self._began = self._told = time.monotonic()
+        self.done = 0
+
+    def tell(self) -> None:
+        """Say it, if it is time."""
+        now = time.monotonic()
+        if now < self._told + PROGRESS_EVERY or not self.done:
+            return
+        self._told = now
+        left = (now - self._began) / self.done * (self._total - self.done)
+        self._log.info(
+            "%s: %d of %d, about %.0f s left. %s",
+            self._what,
+            self.done,
+            self._total,
+            left,
+            ", ".join(f"{count} {status}" for status, count in counts(self._slots).items()),
+        )
+
+
+class Submitter:
+    """
+    Submits what is to be submitted, each at most once.
+
+    :param crew: whose size is how many POSTs are under way at once.
+    :param killed: whether the task was told to stop: nothing is sent any more.
+    :param resubmit: whether unknown outcomes are sent again (``on_unknown_outcome="resubmit"``).
+    """
+
+    def __init__(
+        self,
+        crew: Crew,
+        ledger: Ledger,
+        store: Store,
+        log: Any,
+        *,
+        killed: Callable[[], bool],
+        resubmit: bool,
+    ) -> None:
+        self._crew = crew
+        self._ledger = ledger
+        self._store = store
+        self._log = log
+        self._killed = killed
+        self._resubmit = resubmit
+        #: What the threads have got, from the moment they know it.
+        self._accepted: deque[tuple[Slot, str]] = deque()
+        self._unknown_in_a_row = 0
+        self._refusals: dict[int, int] = {}
+        #: Why nothing more is sent.
+        self._stopped: LumaError | None = None
+
+    def sort(self, slots: Iterable[Slot]) -> tuple[list[Slot], list[Slot]]:
+        """Return what is to be submitted, and what is to be looked at before that is decided."""
+        fresh, to_look_at = [], []
+        for slot in slots:
+            if slot.request is None:
+                continue
+            decision = self._ledger.decision(slot.key)
+            if isinstance(decision, (Reattach, LookFirst)):
+                slot.request_id = decision.request_id
+                self._ledger.note(slot.key, Phase.SUBMITTED, decision.request_id)
+                slot.status = BatchStatus.PENDING
+                if isinstance(decision, LookFirst):
+                    to_look_at.append(slot)
+                continue
+            if isinstance(decision, OutcomeUnknown) and not self._resubmit:
+                slot.end(
+                    BatchStatus.UNKNOWN,
+                    LumaSubmitOutcomeUnknown(
+                        f"Nothing was sent by this try: {decision.why}.",
+                        next_step=f"Look at the vendor's dashboard. In this task's state store, give the "
+                        f"record {slot.key} the id that you find there, or delete it; then clear this task.",
+                    ),
+                )
+                continue
+            if isinstance(decision, OutcomeUnknown):
+                self._log.warning("Request %d: %s. POSSIBLE SECOND CHARGE.", slot.index, decision.why)
+            elif decision.note:
+                self._log.warning("Request %d: %s", slot.index, decision.note)
+            fresh.append(slot)
+        return fresh, to_look_at
+
+    def submit(self, slots: Sequence[Slot], everything: Sequence[Slot]) -> None:
+        """Submit; each slot says afterwards what has become of it."""
+        waiting = deque(slots)
+        under_way: dict[Future[None], Slot] = {}
+        progress = Progress("Submitted", everything, len(slots), self._log)
+        try:
+            while (waiting and self._stopped is None) or under_way:
+                if self._stopped is None:
+                    self._start(waiting, under_way)
+                wait(under_way, timeout=1.0, return_when=FIRST_COMPLETED)
+                self._settle(under_way, waiting)
+                progress.done = len(slots) - len(waiting) - len(under_way)
+                progress.tell()
+        except BaseException:
+            # An alarm, say. What is under way may be paid for, and its ids are to be known.
+            self._stopped = self._stopped or LumaSubmitInterrupted("This task was interrupted.")
+            self._crew.stop()
+            while under_way:
+                wait(under_way, return_when=FIRST_COMPLETED)
+                self._settle(under_way, waiting)
+            raise
+        if self._stopped is not None:
+            for slot in waiting:
+                slot.end(BatchStatus.NOT_SUBMITTED, self._stopped)
+            if waiting:
+                self._log.error("%d requests were not submitted: %s", len(waiting), self._stopped)
+
+    def _start(self, waiting: deque[Slot], under_way: dict[Future[None], Slot]) -> None:
+        starting: list[tuple[Slot, GenerationRequest]] = []
+        while waiting and len(under_way) + len(starting) < self._crew.size:
+            slot = waiting.popleft()
+            if slot.request is not None:
+                self._ledger.note(slot.key, Phase.INTENT)
+                starting.append((slot, slot.request))
+        if not starting:
+            return
+        try:
+            self._store.write()
+        except BaseException:
+            # Nothing of them is sent, so nothing of them is to be taken up.
+            for slot, _ in reversed(starting):
+                self._ledger.forget(slot.key)
+                waiting.appendleft(slot)
+            raise
+        for slot, request in starting:
+            slot.under_way = True
+            under_way[self._crew.start(self._post(slot, request))] = slot
+
+    def _post(self, slot: Slot, request: GenerationRequest) -> Callable[[LumaHook], None]:
+        def before_send() -> None:
+            if self._killed() or self._stopped is not None:
+                raise LumaSubmitInterrupted("This task was told to stop before its request was sent.")
+
+        def post(hook: LumaHook) -> None:
+            # The hook logs the id at once: whatever happens next, it is not lost.
+            self._accepted.append((slot, hook.generate(request, before_send=before_send)))
+
+        return post
+
+    def _settle(self, under_way: dict[Future[None], Slot], waiting: deque[Slot]) -> None:
+        """Note and store what has become of those that have ended."""
+        ended = [future for future in under_way if future.done()]
+        ids = []
+        while self._accepted:
+            slot, request_id = self._accepted[0]
+            self._note_accepted(slot, request_id)
+            ids.append(request_id)
+            self._accepted.popleft()
+        for future in ended:
+            slot = under_way[future]
+            error = future.exception()
+            if isinstance(error, LumaError) and error.request_id is not None:
+                self._note_accepted(slot, error.request_id)
+                ids.append(error.request_id)
+            elif isinstance(error, LumaError):
+                self._refused(slot, error, waiting)
+            elif error is not None:
+                # It is not certain that nothing was delivered, so the intent stands.
+                self._log.error("Request %d", slot.index, exc_info=error)
+                unknown = LumaSubmitOutcomeUnknown(f"Submitting failed with {type(error).__name__}.")
+                self._refused(slot, unknown, waiting)
+            slot.under_way = False
+            del under_way[future]
+        self._store.write_ids(ids)
+
+    def _note_accepted(self, slot: Slot, request_id: str) -> None:
+        self._unknown_in_a_row = 0
+        slot.request_id, slot.status = request_id, BatchStatus.PENDING
+        self._ledger.note(slot.key, Phase.SUBMITTED, request_id)
+
+    def _refused(self, slot: Slot, error: LumaError, waiting: deque[Slot]) -> None:
+        if isinstance(error, LumaSubmitOutcomeUnknown):
+            slot.end(BatchStatus.UNKNOWN, error)
+            self._unknown_in_a_row += 1
+            if self._unknown_in_a_row >= UNKNOWN_IN_A_ROW and self._stopped is None:
+                self._stopped = LumaSubmitInterrupted(
+                    f"{self._unknown_in_a_row} submits in a row had no usable answer, so no more were sent."
+                )
+            return
+        # Certain that nothing was accepted: nothing is to be taken up.
+        self._ledger.forget(slot.key)
+        if isinstance(error, LumaRateRefused):
+            self._refusals[slot.index] = self._refusals.get(slot.index, 0) + 1
+            if (error.retry_after or 0) > MAX_WORKER_PAUSE or self._refusals[slot.index] >= RATE_REFUSALS:
+                self._stopped = self._stopped or error
+            waiting.appendleft(slot)
+        elif isinstance(error, LumaRefused) and not isinstance(error, _OF_ALL):
+            slot.end(BatchStatus.REFUSED, error)
+        else:
+            self._stopped = self._stopped or error
+            waiting.appendleft(slot)
+
+
+def look_at(hook: LumaHook, slot: Slot, *, out_of_time: bool) -> None:
+    """
+    Ask once what has become of an accepted request.
+
+    :param out_of_time: whether what is pending now is given up.
+    """
+    try:
+        seen = hook.get_status(str(slot.request_id))
+    except LumaSubmitInterrupted:
+        return
+    except LumaError as error:
+        slot.end(BatchStatus.ERROR, error)
+        return
+    _fold(seen, slot, out_of_time)
+
+
+def _fold(seen: Generation, slot: Slot, out_of_time: bool) -> None:
+    word = seen.raw_status or seen.status.value
+    if seen.status is GenerationStatus.COMPLETED and seen.video_url is not None:
+        slot.video_url = seen.video_url
+        slot.end(BatchStatus.COMPLETED)
+    elif seen.status is GenerationStatus.COMPLETED:
+        slot.end(BatchStatus.ERROR, LumaCompletedWithoutVideo(f"The gateway says {word!r} and no address."))
+    elif seen.status is GenerationStatus.FAILED:
+        kind = LumaGenerationModerated if seen.moderated else LumaGenerationFailed
+        slot.end(
+            BatchStatus.FAILED, kind(f"The gateway ended it with {word!r}: {seen.reason or 'no reason'}.")
+        )
+    elif seen.status is GenerationStatus.NOT_FOUND and out_of_time:
+        slot.end(BatchStatus.ERROR, LumaGenerationNotFound("The gateway does not know this request id."))
+    elif out_of_time:
+        slot.end(BatchStatus.TIMEOUT, LumaWaitTimeout(f"The time is over, and it is {word!r}."))
+    else:
+        slot.end(BatchStatus.PENDING)
+
+
+def keep(hook: LumaHook, slot: Slot, keeper: VideoKeeper, target: ObjectStoragePath) -> None:
+    """Keep the video of a complete request."""
+    try:
+        slot.path = keeper.keep(target, slot.request_id, slot.video_url, hook).path
+    except LumaError as error:
+        slot.end(BatchStatus.ERROR, error)
