@@ -16,7 +16,7 @@ comma := ,
 cache := $(CURDIR)/.cache
 
 TESTS ?= tests/unit tests/integration tests/system/test_text_to_video.py tests/system/test_keep.py \
-	tests/system/test_many.py
+	tests/system/test_many.py tests/system/test_examples.py
 ARGS ?=
 
 # Without bytecode, each start of Airflow takes three times as long.

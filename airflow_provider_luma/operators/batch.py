@@ -293,7 +293,6 @@ class LumaGenerateBatchOperator(BaseOperator):
 
     def _look(self, crew: Crew, slots: Sequence[Slot], *, out_of_time: bool) -> None:
         progress = Progress("Asked about", slots, len(slots), self.log)
-
         silent = 0
 
         def look(hook: LumaHook, slot: Slot) -> None:
@@ -304,11 +303,7 @@ class LumaGenerateBatchOperator(BaseOperator):
                 if out_of_time:
                     slot.end(BatchStatus.ERROR, LumaGatewayError("The gateway did not answer for others."))
                 return
-            look_at(hook, slot, out_of_time=out_of_time)
-            unanswered = slot.status is BatchStatus.ERROR
-            silent = silent + 1 if unanswered else 0
-            if unanswered and not out_of_time:
-                slot.end(BatchStatus.PENDING)
+            silent = 0 if look_at(hook, slot, out_of_time=out_of_time) else silent + 1
 
         crew.each(slots, look, progress.tell)
 

@@ -192,7 +192,7 @@ class Crew:
 
 
 class Progress:
-    """Says how far a step is, every :data:`PROGRESS_EVERY` seconds, and at its end."""
+    """Says how far a step is, every :data:`PROGRESS_EVERY` seconds."""
 
     def __init__(self, what: str, slots: Sequence[Slot], total: int, log: Any) -> None:
         self._what, self._slots, self._total, self._log = what, slots, total, log
@@ -299,6 +299,8 @@ class Submitter:
             while under_way:
                 wait(under_way, return_when=FIRST_COMPLETED)
                 self._settle(under_way, waiting)
+            # Intents that were taken back are not to look as if they had been sent.
+            self._store.write_ids([])
             raise
         if self._stopped is not None:
             for slot in waiting:
@@ -392,20 +394,23 @@ class Submitter:
             waiting.appendleft(slot)
 
 
-def look_at(hook: LumaHook, slot: Slot, *, out_of_time: bool) -> None:
+def look_at(hook: LumaHook, slot: Slot, *, out_of_time: bool) -> bool:
     """
-    Ask once what has become of an accepted request.
+    Ask once what has become of an accepted request; return whether there was an answer.
 
-    :param out_of_time: whether what is pending now is given up.
+    :param out_of_time: whether what is pending now is given up, and what could not be asked about is an
+        error.
     """
     try:
         seen = hook.get_status(str(slot.request_id))
     except LumaSubmitInterrupted:
-        return
+        return False
     except LumaError as error:
-        slot.end(BatchStatus.ERROR, error)
-        return
+        if out_of_time:
+            slot.end(BatchStatus.ERROR, error)
+        return False
     _fold(seen, slot, out_of_time)
+    return True
 
 
 def _fold(seen: Generation, slot: Slot, out_of_time: bool) -> None:

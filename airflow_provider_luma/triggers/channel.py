@@ -180,6 +180,11 @@ class Channel:
         finally:
             self._forget(waiter)
 
+    @property
+    def paused(self) -> float:
+        """Seconds for which nothing is asked, because the gateway refused to be."""
+        return self._pace.paused(self._loop.time())
+
     def close(self) -> None:
         """Stop serving; the loop's next turns close the sockets. Nothing is awaited."""
         self._unlist()

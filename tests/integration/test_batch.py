@@ -628,3 +628,23 @@ class TestAStrangeEvent:
         (event,) = events_of(deferred.value.trigger)
         with pytest.raises(LumaError, match="has gone"):
             task.execute_complete(context, event)
+
+
+class TestAGatewayThatAnswersNobody:
+    def test_is_not_asked_about_every_one_with_all_patience(
+        self, emulator: Emulator, connect: Callable[..., None], context: dict[str, Any], monkeypatch: Any
+    ) -> None:
+        monkeypatch.setattr("airflow_provider_luma.api.retry.BACKOFF_BASE", 0.001)
+        connect(max_concurrent_requests=2)
+        task = batch(prompts(120))
+        with pytest.raises(TaskDeferred):
+            task.execute(context)
+        looks = emulator.count("getStatus")
+        emulator.misbehave("getStatus", "500", times=None)
+        with pytest.raises(LumaBatchFailed, match="120 error") as raised:
+            task.resume_execution("__fail__", {"error": "boom"}, context)
+        assert not isinstance(raised.value, AirflowFailException), "a retry goes on, for free"
+        assert emulator.count("getStatus") - looks <= 40 * 5
+        emulator.behave()
+        assert set(statuses(run(batch(prompts(120)), context))) == {"completed"}
+        assert emulator.paid == 120

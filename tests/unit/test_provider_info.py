@@ -52,6 +52,12 @@ class TestWhatItNames:
     def test_every_module_can_be_imported(self, kind, module):
         assert importlib.import_module(module).__name__ == module
 
+    def test_every_decorator_is_there(self):
+        for entry in INFO["task-decorators"]:
+            module, name = entry["class-name"].rsplit(".", 1)
+
+            assert callable(getattr(importlib.import_module(module), name))
+
     @pytest.mark.parametrize("folder", ["operators", "sensors", "hooks", "triggers", "transfers"])
     def test_no_room_with_something_in_it_is_left_out(self, folder):
         files = (ROOT / "airflow_provider_luma" / folder).glob("luma*.py")
