@@ -24,7 +24,7 @@ from airflow_provider_luma.api.batch import (
     too_many_failed,
 )
 from airflow_provider_luma.api.events import is_batch_event
-from airflow_provider_luma.api.models import GenerationRequest, is_absent, rendered_bool
+from airflow_provider_luma.api.models import GenerationRequest, rendered_bool
 from airflow_provider_luma.api.polling import MIN_POKE_INTERVAL, Wait
 from airflow_provider_luma.api.text import one_line
 from airflow_provider_luma.exceptions import (
@@ -46,7 +46,7 @@ from airflow_provider_luma.steps.batch import (
     keep,
     look_at,
 )
-from airflow_provider_luma.steps.keep import VideoKeeper, file_name, target_at
+from airflow_provider_luma.steps.keep import VideoKeeper, file_name, rendered_destination, target_at
 from airflow_provider_luma.steps.wait import DEFERRAL_BACKSTOP, deadline, not_delivered, seconds_of
 from airflow_provider_luma.triggers.luma import LumaBatchTrigger, wait_for_all
 from airflow_provider_luma.version_compat import TaskDeferralError, TaskDeferralTimeout
@@ -378,12 +378,7 @@ class LumaGenerateBatchOperator(BaseOperator):
     def _keeper(self, hook: LumaHook, context: Context) -> VideoKeeper | None:
         if not self._keeps:
             return None
-        if is_absent(self.destination):
-            raise LumaInvalidRequest(
-                "destination is blank: the template or the upstream task that should give it probably gave "
-                "nothing.",
-                money="This try has sent nothing.",
-            )
+        rendered_destination(self.destination)
         return VideoKeeper(
             hook,
             context,

@@ -33,7 +33,6 @@ from airflow_provider_luma.api.models import (
     DEFAULT_ASPECT_RATIO,
     GenerationRequest,
     GenerationStatus,
-    is_absent,
     rendered_bool,
     usable_request_id,
 )
@@ -61,7 +60,7 @@ from airflow_provider_luma.hooks.luma import DEFAULT_WAIT_TIMEOUT, LumaHook
 from airflow_provider_luma.hooks.metrics import failures_counted
 from airflow_provider_luma.links.luma import LumaVideoLink
 from airflow_provider_luma.operators.batch import LumaGenerateBatchOperator
-from airflow_provider_luma.steps.keep import VideoKeeper, hand_on, target_at
+from airflow_provider_luma.steps.keep import VideoKeeper, hand_on, rendered_destination, target_at
 from airflow_provider_luma.steps.wait import (
     deadline,
     defer,
@@ -317,12 +316,7 @@ class LumaGenerateOperator(BaseOperator):
         """Return what keeps the video, or ``None`` if it is not to be kept."""
         if not self._keeps:
             return None
-        if is_absent(self.destination):
-            raise LumaInvalidRequest(
-                "destination is blank: the template or the upstream task that should give it probably gave "
-                "nothing.",
-                money="This try has sent nothing.",
-            )
+        rendered_destination(self.destination)
         return VideoKeeper(
             hook,
             context,

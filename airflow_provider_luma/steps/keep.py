@@ -323,6 +323,17 @@ class VideoKeeper:
         )
 
 
+def rendered_destination(destination: Any) -> str:
+    """Return where to keep, as a template has rendered it; one that has rendered to nothing is an error."""
+    if is_absent(destination):
+        raise LumaInvalidRequest(
+            "destination is blank: the template or the upstream task that should give it probably gave "
+            "nothing.",
+            money="This try has sent nothing.",
+        )
+    return str(destination).strip()
+
+
 def hand_on(
     context: Context,
     outlets: Sequence[Any],

@@ -74,6 +74,19 @@ class TestTheWhole:
         assert (end.ending, end.posts, end.paid, end.tries) == (Ending.UNKNOWN, 1, 1, 2), end
 
 
+class TestTheWholeIsCleared:
+    """What was killed without a retry, and is cleared by a person, is taken up as well."""
+
+    def test_at_each_step_it_ends_with_its_video(self, site: CrashSite) -> None:
+        runs = killed_at(site, "luma_clear_whole", ("id-stored", "resumed", "xcom-pushed"))
+        for run in runs.values():
+            site.api.wait_for_run(run.dag_id, run.run_id)
+            run.clear()
+        for step, run in runs.items():
+            end = run.end()
+            assert (end.ending, end.posts, end.paid, end.tries) == (Ending.VIDEO, 1, 1, 2), f"{step}: {end}"
+
+
 class TestABatchOfFifty:
     @pytest.mark.parametrize("step", BATCH_STEPS)
     def test_sends_no_request_twice_and_tells_of_each(self, runs: dict[str, Run], step: str) -> None:

@@ -196,14 +196,15 @@ with dag("luma_crash_without_retries"):
 with dag("luma_crash_in_time"):
     wait_and_keep(generate(retries=2, execution_timeout=timedelta(seconds=4)))
 
-with dag("luma_crash_whole"):
-    generate(
-        retries=2,
-        wait_for_completion=True,
-        deferrable=True,
-        poke_interval=0.5,
-        destination=f"file://{os.environ.get('LUMA_CRASH_DESK', '/nowhere')}/{{{{ run_id }}}}.mp4",
-    )
+for dag_id, retries in (("luma_crash_whole", 2), ("luma_clear_whole", 0)):
+    with dag(dag_id):
+        generate(
+            retries=retries,
+            wait_for_completion=True,
+            deferrable=True,
+            poke_interval=0.5,
+            destination=f"file://{os.environ.get('LUMA_CRASH_DESK', '/nowhere')}/{{{{ run_id }}}}.mp4",
+        )
 
 with dag("luma_crash_batch"):
     TimedBatch(
