@@ -124,13 +124,9 @@ def tables(report: Mapping[str, Any]) -> list[Table]:
 
 def targets(report: Mapping[str, Any]) -> list[Target]:
     """Return items 3 and 4."""
-    many, few = of(report, "ours", MANY), of(report, "ours", FEW)
+    many = of(report, "ours", MANY)
     looks, delay, lag = (median(many, name) for name in ("looks_per_second", "delay_mean", "lag_p99"))
-    ratios = [
-        ours["cpu_per_thousand"] / bare["cpu_per_thousand"]
-        for ours, bare in zip(few, of(report, BARE, FEW), strict=False)
-    ]
-    ratio = statistics.median(ratios) if ratios else None
+    ratios = {waiting: _ratio(report, waiting) for waiting in (FEW, MANY)}
 
     def reached(value: float | None, enough: Callable[[float], bool]) -> bool | None:
         return None if value is None else enough(value)
@@ -139,12 +135,24 @@ def targets(report: Mapping[str, Any]) -> list[Target]:
         Target("10,000 waiting: ≥ 1,950 looks/s", figure(looks), reached(looks, lambda it: it >= 1950)),
         Target("seen late by ≤ 2.8 s on average", figure(delay), reached(delay, lambda it: it <= 2.8)),
         Target("loop lag p99 ≤ 0.35 s", figure(lag), reached(lag, lambda it: it <= 0.35)),
-        Target(
-            "CPU per look ≤ 1.25 × a bare shared session (1,000 waiting, median of the rounds' ratios)",
-            figure(ratio),
-            reached(ratio, lambda it: it <= 1.25),
+        *(
+            Target(
+                f"CPU per look ≤ 1.25 × a bare shared session ({waiting:,} waiting, median of the rounds)",
+                figure(ratio),
+                reached(ratio, lambda it: it <= 1.25),
+            )
+            for waiting, ratio in ratios.items()
         ),
     ]
+
+
+def _ratio(report: Mapping[str, Any], waiting: int) -> float | None:
+    """Return the median over the rounds of our processor time per look over the bare session's."""
+    ratios = [
+        ours["cpu_per_thousand"] / bare["cpu_per_thousand"]
+        for ours, bare in zip(of(report, "ours", waiting), of(report, BARE, waiting), strict=False)
+    ]
+    return statistics.median(ratios) if ratios else None
 
 
 if __name__ == "__main__":

@@ -68,8 +68,7 @@ def put(design: str, count: int, connections: Mapping[str, Mapping[str, Any]]) -
             waiting.trigger = Trigger(classpath, kwargs)
             session.add(waiting)
         session.flush()
-        # Without it PostgreSQL plans for empty tables until its next autovacuum, and Airflow's own queries
-        # take a share of each design's time that they would not take on a server that has run for a minute.
+        # As on a server that has run for a while: PostgreSQL plans for empty tables until its autovacuum.
         session.execute(text("ANALYZE"))
 
 
