@@ -9,15 +9,21 @@ which of them it is: a list that has been reordered or has grown by the next try
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from airflow_provider_luma.api.models import usable_request_id
-from airflow_provider_luma.api.submission import Decision, Phase, SubmitRecord, decide
+from airflow_provider_luma.api.submission import (
+    Decision,
+    Phase,
+    Submit,
+    SubmitRecord,
+    decide_by,
+    fingerprint_of,
+    read_record,
+)
 from airflow_provider_luma.api.text import one_line
 from airflow_provider_luma.exceptions import LumaError, LumaInvalidRequest, LumaSubmitOutcomeUnknown
 
@@ -149,7 +155,7 @@ def slots_of(
             slots.append(Slot(index, None, ""))
             slots[-1].end(BatchStatus.REFUSED, error)
             continue
-        asked_for = hashlib.sha256(f"{request.fingerprint()} {conn_id}".encode()).hexdigest()[:32]
+        asked_for = fingerprint_of(request, conn_id)[:32]
         slots.append(Slot(index, request, f"{asked_for}-{equals[asked_for]}"))
         equals[asked_for] += 1
     return slots
@@ -164,14 +170,9 @@ class Ledger:
     """
 
     max_tries: int
-    _pages: list[dict[str, list[Any]]] = field(default_factory=list)
+    _pages: list[dict[str, SubmitRecord]] = field(default_factory=list)
     _page_of: dict[str, int] = field(default_factory=dict)
     _changed: set[int] = field(default_factory=set)
-
-    @property
-    def pages(self) -> int:
-        """How many pages there are."""
-        return len(self._pages)
 
     def read(self, pages: Iterable[Any]) -> None:
         """
@@ -196,9 +197,10 @@ class Ledger:
 
     def decision(self, key: str) -> Decision:
         """Return what this try does with one request."""
-        record = self._record(key)
-        stored = None if record is None else record.to_json()
-        return decide(stored, fingerprint=None, max_tries=self.max_tries)
+        number = self._page_of.get(key)
+        if number is None:
+            return Submit()
+        return decide_by(self._pages[number][key], fingerprint=None, max_tries=self.max_tries)
 
     def note(self, key: str, phase: Phase, request_id: str | None = None) -> None:
         """Change one record; :meth:`changed` has the pages to store."""
@@ -207,7 +209,7 @@ class Ledger:
             if not self._pages or len(self._pages[-1]) >= RECORDS_PER_PAGE:
                 self._pages.append({})
             number = self._page_of[key] = len(self._pages) - 1
-        self._pages[number][key] = [phase.value, request_id, self.max_tries]
+        self._pages[number][key] = SubmitRecord(phase, None, request_id, self.max_tries)
         self._changed.add(number)
 
     def forget(self, key: str) -> None:
@@ -220,23 +222,20 @@ class Ledger:
     def finish(self, delivered: Collection[str]) -> None:
         """Note that the task has delivered these request ids: a clear of it asks for new ones."""
         for number, page in enumerate(self._pages):
-            for key, (_, request_id, _) in page.items():
-                if request_id in delivered:
-                    page[key] = [Phase.DONE.value, request_id, self.max_tries]
+            for key, record in page.items():
+                if record.request_id in delivered:
+                    page[key] = SubmitRecord(Phase.DONE, None, record.request_id, self.max_tries)
                     self._changed.add(number)
 
     def changed(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """Give number and value of each page that differs from what is stored; then it counts as stored."""
         for number in sorted(self._changed):
-            yield number, {"v": PAGE_VERSION, "records": dict(self._pages[number])}
+            records = {
+                key: [record.phase.value, record.request_id, record.max_tries]
+                for key, record in self._pages[number].items()
+            }
+            yield number, {"v": PAGE_VERSION, "records": records}
             self._changed.discard(number)
-
-    def _record(self, key: str) -> SubmitRecord | None:
-        number = self._page_of.get(key)
-        if number is None:
-            return None
-        phase, request_id, max_tries = self._pages[number][key]
-        return SubmitRecord(Phase(phase), None, request_id, max_tries)
 
 
 def _typed(page: Any) -> Any:
@@ -249,21 +248,11 @@ def _typed(page: Any) -> Any:
     return page
 
 
-def _read_record(record: Any) -> list[Any] | None:
+def _read_record(stored: Any) -> SubmitRecord | None:
     """Return a stored record, or ``None`` if it is none."""
-    if not isinstance(record, list) or len(record) != 3:
+    if not isinstance(stored, list) or len(stored) != 3:
         return None
-    phase, entered, max_tries = record
-    request_id = usable_request_id(entered)
-    known = phase in {one.value for one in Phase} and isinstance(max_tries, (int, type(None)))
-    if not known or (entered is not None and request_id is None):
-        return None
-    if phase == Phase.INTENT.value and request_id is not None:
-        # A person who adds an id to an intent means: this is what became of it.
-        phase = Phase.SUBMITTED.value
-    if request_id is None and phase != Phase.INTENT.value:
-        return None
-    return [phase, request_id, max_tries]
+    return read_record(dict(zip(("phase", "request_id", "max_tries"), stored, strict=True)))
 
 
 def _unreadable(number: int, found: Any) -> LumaSubmitOutcomeUnknown:

@@ -132,6 +132,10 @@ class Fault(StrEnum):
     OTHER = "other"
 
 
+#: Faults that say: you ask too often. The gateway is there and works; everybody pauses.
+TOO_MANY = frozenset({Fault.RATE, Fault.QUOTA})
+
+
 @dataclass(frozen=True)
 class HttpCall:
     """One POST to send: the path below the connection's host, and the JSON body."""

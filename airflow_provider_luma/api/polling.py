@@ -22,7 +22,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TypedDict
 
-from airflow_provider_luma.api.gateway import Call, Fault, Miss
+from airflow_provider_luma.api.gateway import TOO_MANY, Call, Fault, Miss
 from airflow_provider_luma.api.models import Generation, GenerationStatus
 from airflow_provider_luma.api.retry import FEW_TRIES, error_for, retry_after_seconds
 from airflow_provider_luma.exceptions import (
@@ -281,7 +281,7 @@ class Wait:
                 seen,
             )
         if status is GenerationStatus.FAILED:
-            return GaveUp(_failure(seen), seen)
+            return GaveUp(failure_of(seen), seen)
         if status is GenerationStatus.NOT_FOUND:
             return self._complain(
                 "not found",
@@ -326,7 +326,7 @@ class Wait:
         pause = max(self.interval, asked or 0.0)
         if miss.fault is Fault.FIREWALL:
             pause = max(pause, FIREWALL_INTERVAL)
-        if miss.fault in (Fault.RATE, Fault.QUOTA):
+        if miss.fault in TOO_MANY:
             # Refused for being too many: the gateway is there and works.
             self._complaint, self._complaints = "", 0
             return Pending(pause, self._once(f"the gateway {miss.detail}"))
@@ -389,7 +389,8 @@ class Wait:
         }
 
 
-def _failure(seen: Generation) -> LumaError:
+def failure_of(seen: Generation) -> LumaError:
+    """Return the error for a generation of which the gateway says that it failed."""
     said = f": {seen.reason.rstrip('.')}." if seen.reason else ", without a reason."
     error = LumaGenerationModerated if seen.moderated else LumaGenerationFailed
     return error(

@@ -17,13 +17,17 @@ err on the safe side. The decision is pure; reading and writing the record is th
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_luma.api.models import usable_request_id
 from airflow_provider_luma.api.text import one_line
+
+if TYPE_CHECKING:
+    from airflow_provider_luma.api.models import GenerationRequest
 
 RECORD_VERSION = 1
 
@@ -63,6 +67,11 @@ class SubmitRecord:
             "request_id": self.request_id,
             "max_tries": self.max_tries,
         }
+
+
+def fingerprint_of(request: GenerationRequest, conn_id: str) -> str:
+    """Return what tells this generation from another: the request and the connection."""
+    return hashlib.sha256(f"{request.fingerprint()} {conn_id}".encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -111,6 +120,11 @@ def decide(stored: Any, *, fingerprint: str | None, max_tries: int) -> Decision:
     record = read_record(stored)
     if record is None:
         return OutcomeUnknown(f"the stored record cannot be read: {one_line(repr(stored), 300)}")
+    return decide_by(record, fingerprint=fingerprint, max_tries=max_tries)
+
+
+def decide_by(record: SubmitRecord, *, fingerprint: str | None, max_tries: int) -> Decision:
+    """Return what a try does, given a record that was read; the arguments are those of :func:`decide`."""
     if None not in (record.fingerprint, fingerprint) and record.fingerprint != fingerprint:
         earlier = f" (as {record.request_id})" if record.request_id else ""
         return Submit(

@@ -22,6 +22,7 @@ from airflow.providers.http.hooks.http import HttpHook
 
 from airflow_provider_luma.api.gateway import (
     DEFAULT_HOST,
+    TOO_MANY,
     Answer,
     Call,
     Fault,
@@ -395,7 +396,7 @@ class LumaHook(HttpHook):
         def report(state: tenacity.RetryCallState) -> None:
             seen = state.outcome.result() if state.outcome is not None else None
             if isinstance(seen, Miss) and state.next_action is not None:
-                if seen.fault in (Fault.RATE, Fault.QUOTA):
+                if seen.fault in TOO_MANY:
                     self._turns.refused(state.next_action.sleep)
                 self.log.warning(
                     "%s, try %d: the gateway %s. Nothing is charged for that; sending again in %.1f s.",

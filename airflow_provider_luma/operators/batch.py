@@ -7,7 +7,6 @@ import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import pendulum
@@ -25,7 +24,7 @@ from airflow_provider_luma.api.batch import (
 )
 from airflow_provider_luma.api.events import is_batch_event
 from airflow_provider_luma.api.models import GenerationRequest, rendered_bool
-from airflow_provider_luma.api.polling import MIN_POKE_INTERVAL, Wait
+from airflow_provider_luma.api.polling import Wait
 from airflow_provider_luma.api.text import one_line
 from airflow_provider_luma.exceptions import (
     LumaBatchFailed,
@@ -47,11 +46,13 @@ from airflow_provider_luma.steps.batch import (
     look_at,
 )
 from airflow_provider_luma.steps.keep import VideoKeeper, file_name, rendered_destination, target_at
-from airflow_provider_luma.steps.wait import DEFERRAL_BACKSTOP, deadline, not_delivered, seconds_of
+from airflow_provider_luma.steps.wait import backstop, deadline, not_delivered, poke_interval_of, seconds_of
 from airflow_provider_luma.triggers.luma import LumaBatchTrigger, wait_for_all
 from airflow_provider_luma.version_compat import TaskDeferralError, TaskDeferralTimeout
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
 
     from airflow_provider_luma.api.batch import BatchResult
@@ -148,9 +149,7 @@ class LumaGenerateBatchOperator(BaseOperator):
         self.luma_conn_id = luma_conn_id
         self.deferrable = deferrable
         self.timeout = seconds_of("timeout", timeout)
-        self.poke_interval = None if poke_interval is None else seconds_of("poke_interval", poke_interval)
-        if self.poke_interval is not None and self.poke_interval < MIN_POKE_INTERVAL:
-            raise ValueError(f"poke_interval must be at least {MIN_POKE_INTERVAL} seconds.")
+        self.poke_interval = poke_interval_of(poke_interval)
         self.destination = destination
         self._keeps = destination is not None
         self.overwrite = overwrite
@@ -174,12 +173,11 @@ class LumaGenerateBatchOperator(BaseOperator):
             keeper = self._keeper(hook, context)
             ledger = Ledger(int(context["ti"].max_tries or 0))
             store = Store(self._store(context), ledger, self.log)
-            crew = Crew(hook, settings.max_concurrent_requests)
             try:
                 try:
-                    self._submit(slots, ledger, store, crew, keeper)
+                    with Crew(hook, settings.max_concurrent_requests) as crew:
+                        self._submit(slots, ledger, store, crew, keeper)
                 finally:
-                    crew.close()
                     self._push(context, slots)
                 pending = [slot for slot in slots if slot.status is BatchStatus.PENDING]
                 if pending:
@@ -327,7 +325,7 @@ class LumaGenerateBatchOperator(BaseOperator):
         self.defer(
             trigger=LumaBatchTrigger(ids, self.luma_conn_id, ends, now, self.poke_interval),
             method_name="execute_complete",
-            timeout=timedelta(seconds=max(ends - now, 0.0) + DEFERRAL_BACKSTOP),
+            timeout=backstop(ends),
         )
 
     def _conclude(
@@ -335,16 +333,14 @@ class LumaGenerateBatchOperator(BaseOperator):
     ) -> list[BatchResult]:
         """The one ending: ask once about each, keep, push, and return the results or raise."""
         pending = [slot for slot in slots if slot.status is BatchStatus.PENDING]
-        crew = Crew(hook, hook.settings.max_concurrent_requests)
         try:
-            self._look(crew, pending, out_of_time=True)
+            with Crew(hook, hook.settings.max_concurrent_requests) as crew:
+                self._look(crew, pending, out_of_time=True)
+            keeper = self._keeper(hook, context)
+            if keeper is not None:
+                self._keep(hook, keeper, slots)
         finally:
-            crew.close()
-            self._push(context, slots)
-        keeper = self._keeper(hook, context)
-        if keeper is not None:
-            self._keep(hook, keeper, slots)
-        results = self._push(context, slots)
+            results = self._push(context, slots)
         self._tell_assets(context, slots)
         self.log.info("%d requests: %s", len(slots), summary(slots) or "none")
         if too_many_failed(slots, self.fail_on, self.max_failures):
@@ -369,11 +365,8 @@ class LumaGenerateBatchOperator(BaseOperator):
             keep(own_hook, slot, keeper, targets[slot.index])
             progress.done += 1
 
-        crew = Crew(hook, DOWNLOADS_AT_ONCE)
-        try:
+        with Crew(hook, DOWNLOADS_AT_ONCE) as crew:
             crew.each(kept, keep_one, progress.tell)
-        finally:
-            crew.close()
 
     def _keeper(self, hook: LumaHook, context: Context) -> VideoKeeper | None:
         if not self._keeps:

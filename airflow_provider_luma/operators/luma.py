@@ -17,7 +17,6 @@ writes the record it is made from. How it waits and keeps is :mod:`airflow_provi
 
 from __future__ import annotations
 
-import hashlib
 import time
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -36,7 +35,7 @@ from airflow_provider_luma.api.models import (
     rendered_bool,
     usable_request_id,
 )
-from airflow_provider_luma.api.polling import MIN_POKE_INTERVAL, Wait
+from airflow_provider_luma.api.polling import Wait
 from airflow_provider_luma.api.submission import (
     Decision,
     LookFirst,
@@ -45,6 +44,7 @@ from airflow_provider_luma.api.submission import (
     Reattach,
     SubmitRecord,
     decide,
+    fingerprint_of,
     read_record,
 )
 from airflow_provider_luma.exceptions import (
@@ -68,6 +68,7 @@ from airflow_provider_luma.steps.wait import (
     last_look,
     look_until_ended,
     not_delivered,
+    poke_interval_of,
     seconds_of,
 )
 from airflow_provider_luma.version_compat import NEVER_EXPIRE, TaskDeferralError, TaskDeferralTimeout
@@ -193,9 +194,7 @@ class LumaGenerateOperator(BaseOperator):
         self.wait_for_completion = wait_for_completion
         self.deferrable = deferrable
         self.timeout = seconds_of("timeout", timeout)
-        self.poke_interval = None if poke_interval is None else seconds_of("poke_interval", poke_interval)
-        if self.poke_interval is not None and self.poke_interval < MIN_POKE_INTERVAL:
-            raise ValueError(f"poke_interval must be at least {MIN_POKE_INTERVAL} seconds.")
+        self.poke_interval = poke_interval_of(poke_interval)
         if destination is not None and not wait_for_completion:
             raise ValueError("destination needs wait_for_completion=True: a video is kept when it is there.")
         self.destination = destination
@@ -220,7 +219,7 @@ class LumaGenerateOperator(BaseOperator):
         # Looked up before anything is recorded: a connection that cannot be used leaves no trace.
         _ = hook.settings
         keeper = self._keeper(hook, context)
-        fingerprint = None if request is None else _fingerprint(request, self.luma_conn_id)
+        fingerprint = None if request is None else fingerprint_of(request, self.luma_conn_id)
         record = _Record(self._store(context), fingerprint, context, self.log)
         request_id = None
         try:
@@ -431,7 +430,7 @@ class LumaGenerateOperator(BaseOperator):
         )
 
     def _submitted(self, hook: LumaHook, record: _Record, request: GenerationRequest) -> str:
-        record.fingerprint = _fingerprint(request, self.luma_conn_id)
+        record.fingerprint = fingerprint_of(request, self.luma_conn_id)
 
         def before_send() -> None:
             record.intend()
@@ -562,11 +561,6 @@ class _Record:
     def _write(self, phase: Phase, request_id: str | None) -> None:
         record = SubmitRecord(phase, self.fingerprint, request_id, self._max_tries)
         self._store.set(SUBMIT_KEY, record.to_json(), retention=NEVER_EXPIRE)
-
-
-def _fingerprint(request: GenerationRequest, luma_conn_id: str) -> str:
-    """Return what tells this generation from another: the request and the connection."""
-    return hashlib.sha256(f"{request.fingerprint()} {luma_conn_id}".encode()).hexdigest()
 
 
 def _may_be_retried(request_id: str | None, record: _Record) -> bool:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_luma.api.batch import BatchStatus, counts
 from airflow_provider_luma.api.models import GenerationStatus
+from airflow_provider_luma.api.polling import failure_of
 from airflow_provider_luma.api.retry import MAX_WORKER_PAUSE
 from airflow_provider_luma.api.submission import LookFirst, OutcomeUnknown, Phase, Reattach
 from airflow_provider_luma.api.text import one_line
@@ -27,21 +28,19 @@ from airflow_provider_luma.exceptions import (
     LumaCreditRefused,
     LumaError,
     LumaFirewallRefused,
-    LumaGenerationFailed,
-    LumaGenerationModerated,
     LumaGenerationNotFound,
     LumaKeyRefused,
     LumaRateRefused,
     LumaRefused,
     LumaSubmitInterrupted,
     LumaSubmitOutcomeUnknown,
-    LumaUnreachable,
     LumaWaitTimeout,
 )
 from airflow_provider_luma.version_compat import NEVER_EXPIRE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from typing import Self
 
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
@@ -63,8 +62,6 @@ _OF_ALL = (
     LumaAddressRefused,
     LumaCreditRefused,
     LumaFirewallRefused,
-    LumaUnreachable,
-    LumaSubmitInterrupted,
 )
 #: Unknown outcomes without an accepted request between them after which nothing more is sent: a gateway that
 #: loses every answer may bill every request.
@@ -133,7 +130,7 @@ class Store:
 
 class Crew:
     """
-    Several threads, each with a hook of its own, that share the connection's limits.
+    Several threads, each with a hook of its own, that share the connection's limits; for a ``with`` block.
 
     :param hook: whose siblings they use.
     :param size: how many.
@@ -183,7 +180,10 @@ class Crew:
         """Have the threads send nothing more, and sleep no longer."""
         self._stopped.set()
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         """Wait for the threads to end what is under way, and close their sessions."""
         self.stop()
         self._threads.shutdown(wait=True, cancel_futures=True)
@@ -421,10 +421,7 @@ def _fold(seen: Generation, slot: Slot, out_of_time: bool) -> None:
     elif seen.status is GenerationStatus.COMPLETED:
         slot.end(BatchStatus.ERROR, LumaCompletedWithoutVideo(f"The gateway says {word!r} and no address."))
     elif seen.status is GenerationStatus.FAILED:
-        kind = LumaGenerationModerated if seen.moderated else LumaGenerationFailed
-        slot.end(
-            BatchStatus.FAILED, kind(f"The gateway ended it with {word!r}: {seen.reason or 'no reason'}.")
-        )
+        slot.end(BatchStatus.FAILED, failure_of(seen))
     elif seen.status is GenerationStatus.NOT_FOUND and out_of_time:
         slot.end(BatchStatus.ERROR, LumaGenerationNotFound("The gateway does not know this request id."))
     elif out_of_time:

@@ -108,9 +108,7 @@ def target_at(destination: Any, request_id: str | None) -> ObjectStoragePath:
         after the request id.
     :raises LumaInvalidRequest: it cannot be used.
     """
-    destination = str(destination or "").strip()
-    if is_absent(destination):
-        raise LumaInvalidRequest("destination is blank.", money="Nothing was fetched.")
+    destination = rendered_destination(destination, money="Nothing was fetched.")
     if destination.endswith("/"):
         if request_id is None:
             raise LumaInvalidRequest(
@@ -323,13 +321,13 @@ class VideoKeeper:
         )
 
 
-def rendered_destination(destination: Any) -> str:
+def rendered_destination(destination: Any, money: str = "This try has sent nothing.") -> str:
     """Return where to keep, as a template has rendered it; one that has rendered to nothing is an error."""
-    if is_absent(destination):
+    if not destination or is_absent(destination):
         raise LumaInvalidRequest(
             "destination is blank: the template or the upstream task that should give it probably gave "
             "nothing.",
-            money="This try has sent nothing.",
+            money=money,
         )
     return str(destination).strip()
 

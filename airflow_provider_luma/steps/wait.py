@@ -17,7 +17,7 @@ import pendulum
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
 from airflow_provider_luma.api.events import event_of, generation_of
-from airflow_provider_luma.api.polling import Done, GaveUp, Pending
+from airflow_provider_luma.api.polling import MIN_POKE_INTERVAL, Done, GaveUp, Pending
 from airflow_provider_luma.api.retry import MAX_WORKER_PAUSE
 from airflow_provider_luma.api.text import one_line, shown_url
 from airflow_provider_luma.exceptions import LumaError, LumaVideoNotDelivered, LumaWaitTimeout
@@ -109,8 +109,13 @@ def defer(task: BaseOperator, wait: Wait, status_id_field: str) -> None:
             looks=wait.looks,
         ),
         method_name="execute_complete",
-        timeout=timedelta(seconds=max(wait.deadline - time.time(), 0.0) + DEFERRAL_BACKSTOP),
+        timeout=backstop(wait.deadline),
     )
+
+
+def backstop(ends: float) -> timedelta:
+    """Return the framework's time-out of a deferral whose wait ends at an epoch second."""
+    return timedelta(seconds=max(ends - time.time(), 0.0) + DEFERRAL_BACKSTOP)
 
 
 def last_look(hook: LumaHook, wait: Wait, broken_off: Exception) -> LumaEvent:
@@ -182,3 +187,13 @@ def seconds_of(name: str, value: float | timedelta) -> float:
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds < float("inf"):
         raise ValueError(f"{name} must be seconds or a timedelta, not {value!r:.80}.")
     return float(seconds)
+
+
+def poke_interval_of(value: float | timedelta | None) -> float | None:
+    """Return an operator's ``poke_interval`` in seconds; an error of the DAG if it is none."""
+    if value is None:
+        return None
+    seconds = seconds_of("poke_interval", value)
+    if seconds < MIN_POKE_INTERVAL:
+        raise ValueError(f"poke_interval must be at least {MIN_POKE_INTERVAL} seconds.")
+    return seconds

@@ -30,7 +30,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-from airflow_provider_luma.api.gateway import Fault, Miss
+from airflow_provider_luma.api.gateway import TOO_MANY, Fault, Miss
 from airflow_provider_luma.api.pacing import Pace
 from airflow_provider_luma.api.polling import Done, Durations, GaveUp, Pending
 from airflow_provider_luma.api.retry import backoff, retry_after_seconds
@@ -65,7 +65,6 @@ REPORT_EVERY = 10.0
 _TROUBLE = frozenset(
     {Fault.NOT_DELIVERED, Fault.LOST, Fault.SERVER, Fault.UNAVAILABLE, Fault.OTHER, Fault.FIREWALL}
 )
-_TOO_MANY = frozenset({Fault.RATE, Fault.QUOTA})
 
 _lock = threading.Lock()
 #: The open channels by loop and connection id. Weak, because a channel holds its loop: a loop that was
@@ -363,7 +362,7 @@ class Channel:
         """Let the pace learn from what came back."""
         self._metrics.looks += 1
         fault = seen.fault if isinstance(seen, Miss) else None
-        if fault in _TOO_MANY and isinstance(seen, Miss):
+        if fault in TOO_MANY and isinstance(seen, Miss):
             pause = retry_after_seconds(seen, now=time.time())
             if pause is None:
                 pause = max(backoff(self._pace.refusals + 1, random.random()), MIN_BACKOFF)

@@ -8,12 +8,11 @@ from collections import Counter
 
 import pytest
 
+from benchmarks import page
 from tests.places import REPOSITORY
 
 DOCS = REPOSITORY / "docs"
 
-# No other reason to skip: where Airflow is new enough for the benchmarks, the page is checked.
-page = pytest.importorskip("benchmarks.page", exc_type=ImportError)
 FOUND = page.reports()
 TEXT = (DOCS / "performance.md").read_text()
 
