@@ -211,8 +211,8 @@ def night(airflow: AirflowStack) -> Night:
         api.wait_for_dag(dag_id)
         api.call("PATCH", f"dags/{dag_id}", {"is_paused": False})
     run_id = f"night-{secrets.token_hex(4)}"
-    # Another day than that of the scheduled run which switching the DAG on starts: that one keeps its video too,
-    # under the name of its day, and replaces what stands there.
+    # Another day than that of the scheduled run which switching the DAG on starts: that one keeps its video
+    # too, under the name of its day, and replaces what stands there.
     logical_date = pendulum.now("UTC").subtract(days=30).to_iso8601_string()
     body = {"logical_date": logical_date, "dag_run_id": run_id, "conf": {}}
     api.call("POST", f"dags/{MAKE}/dagRuns", body)
