@@ -18,6 +18,7 @@ from airflow_provider_luma.api.gateway import DEFAULT_HOST, STATUS_ID_FIELDS
 from airflow_provider_luma.api.polling import TYPICAL_SECONDS
 from airflow_provider_luma.api.text import one_line
 from airflow_provider_luma.exceptions import LumaConfigurationError
+from airflow_provider_luma.get_provider_info import connection_fields
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,24 +32,6 @@ DEFAULT_CONNECT_TIMEOUT = 10.0
 DEFAULT_MAX_CONCURRENT_REQUESTS = 16
 MAX_TIMEOUT = 600.0
 MAX_TYPICAL_SECONDS = 86_400.0
-
-_KNOWN_EXTRAS = frozenset(
-    {
-        "timeout",
-        "connect_timeout",
-        "status_id_field",
-        "max_concurrent_requests",
-        "requests_per_second",
-        "typical_seconds",
-        "retry_generate_on_503",
-        "allow_http",
-        "allow_private_addresses",
-        "verify",
-        "cert",
-        "proxies",
-        "trust_env",
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -97,7 +80,7 @@ def settings_from(connection: Connection, conn_id: str) -> LumaSettings:
     :raises LumaConfigurationError: names the connection and the field. Nothing was sent.
     """
     extras = _Extras(conn_id, connection.extra)
-    unknown = sorted(set(extras.values) - _KNOWN_EXTRAS)
+    unknown = sorted(set(extras.values) - set(connection_fields()))
     if unknown:
         log.warning(
             "Connection %s: extras that this provider does not know are ignored and never sent: %s",
@@ -261,10 +244,13 @@ class _Extras:
         if value is None or value == "":
             return None
         if isinstance(value, str):
-            return value
-        if isinstance(value, list) and len(value) == 2 and all(isinstance(path, str) for path in value):
+            # The form shows a pair with a comma in it, and gives it back so.
+            value = [path.strip() for path in value.split(",")]
+            if len(value) == 1:
+                return value[0] or None
+        if isinstance(value, list) and len(value) == 2 and all(isinstance(p, str) and p for p in value):
             return (value[0], value[1])
-        raise self.wrong("cert", "must be a path, or a list of a certificate's and a key's path", type(value))
+        raise self.wrong("cert", "must be a path, or a certificate's and a key's path", value)
 
     def proxies(self) -> dict[str, str]:
         value = self.values.get("proxies")

@@ -21,20 +21,18 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException, Airflo
 from airflow.providers.http.hooks.http import HttpHook
 
 from airflow_provider_luma.api.gateway import (
-    DEFAULT_HOST,
     TOO_MANY,
     Answer,
     Call,
-    Fault,
     HttpCall,
     Miss,
     look,
     read_submit,
     submit_call,
 )
-from airflow_provider_luma.api.models import Generation, GenerationRequest, GenerationStatus
 from airflow_provider_luma.api.pacing import Pace
 from airflow_provider_luma.api.polling import Done, GaveUp, Schedule, Wait
+from airflow_provider_luma.api.probe import verdict
 from airflow_provider_luma.api.retry import MAX_WORKER_PAUSE, error_for, pause_before_next, rule
 from airflow_provider_luma.api.text import quoted_prompt
 from airflow_provider_luma.exceptions import (
@@ -43,6 +41,7 @@ from airflow_provider_luma.exceptions import (
     LumaSubmitInterrupted,
     LumaSubmitOutcomeUnknown,
 )
+from airflow_provider_luma.get_provider_info import connection_fields, get_provider_info
 from airflow_provider_luma.hooks.connection import LumaSettings, settings_from
 from airflow_provider_luma.hooks.metrics import looked
 from airflow_provider_luma.hooks.transport import AsyncLumaSession, LumaSession, plain_reason
@@ -52,6 +51,8 @@ if TYPE_CHECKING:
 
     import requests
     from airflow.providers.common.compat.sdk import Connection
+
+    from airflow_provider_luma.api.models import Generation, GenerationRequest
 
 _T = TypeVar("_T")
 
@@ -96,12 +97,29 @@ class LumaHook(HttpHook):
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
-        """Return which standard fields of the connection form apply (read by Airflow before 3.3)."""
-        return {
-            "hidden_fields": ["login", "schema", "port"],
-            "relabeling": {"password": "Subscription key", "host": "Base URL"},
-            "placeholders": {"host": DEFAULT_HOST},
-        }
+        """Return which standard fields of the connection form apply (read by Airflow before 3.2)."""
+        (connection_type,) = get_provider_info()["connection-types"]
+        behaviour = connection_type["ui-field-behaviour"]
+        return {name.replace("-", "_"): value for name, value in behaviour.items()}
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """Return the extras as fields of the connection form (read by Airflow before 3.2)."""
+        from flask_appbuilder.fieldwidgets import BS3TextFieldWidget
+        from wtforms import BooleanField, IntegerField, StringField
+        from wtforms.validators import Optional, any_of
+
+        def widget(field: dict[str, Any]) -> Any:
+            schema = field["schema"]
+            words = {"label": field["label"], "description": field["description"]}
+            if "boolean" in schema["type"]:
+                return BooleanField(default=schema.get("default", False), **words)
+            # Airflow takes no field for a number with a fraction; the settings read a number from its text.
+            kind = IntegerField if "integer" in schema["type"] else StringField
+            choices = [any_of(schema["enum"])] if "enum" in schema else []
+            return kind(validators=[Optional(), *choices], widget=BS3TextFieldWidget(), **words)
+
+        return {name: widget(field) for name, field in connection_fields().items()}
 
     @property
     def settings(self) -> LumaSettings:
@@ -319,26 +337,11 @@ class LumaHook(HttpHook):
         :return: whether the gateway accepted the key, and a sentence for a person.
         """
         try:
-            seen = self.look(f"connection-test-{uuid.uuid4()}")
+            return verdict(self.look(f"connection-test-{uuid.uuid4()}"))
         except LumaError as error:
             return False, str(error)
         finally:
             self.close()
-        if isinstance(seen, Generation):
-            if seen.status is not GenerationStatus.UNKNOWN or seen.raw_status:
-                return True, "The gateway answered and accepted the key. Nothing was generated or charged."
-            return False, "Something answered, but not as this gateway does. Check the connection's host."
-        words = {
-            Fault.NOT_DELIVERED: "The host cannot be reached",
-            Fault.KEY: "The gateway refused the key",
-            Fault.ACCESS: "The gateway knows the key but denies access",
-            Fault.CREDIT: "The gateway accepted the key, but the account is out of credit",
-            Fault.RATE: "The gateway limits requests right now; try again later",
-            Fault.QUOTA: "The gateway's quota is used up for now; try again later",
-            Fault.FIREWALL: "A firewall in front of the gateway turned the request away",
-        }
-        sentence = words.get(seen.fault, "Something answered, but not as this gateway does: check the host")
-        return False, f"{sentence}. It {seen.detail}."
 
     def sibling(self, stopped: threading.Event) -> LumaHook:
         """

@@ -6,6 +6,7 @@ import json
 import logging
 
 import pytest
+from airflow.models.connection import Connection as StoredConnection
 from airflow.providers.common.compat.sdk import Connection
 
 from airflow_provider_luma.exceptions import LumaConfigurationError
@@ -182,6 +183,7 @@ class TestExtras:
             ({"verify": "true"}, "verify", True),
             ({"verify": "/etc/ca.pem"}, "verify", "/etc/ca.pem"),
             ({"cert": "/etc/client.pem"}, "cert", "/etc/client.pem"),
+            ({"cert": "/etc/client.pem, /etc/key.pem"}, "cert", ("/etc/client.pem", "/etc/key.pem")),
             ({"cert": ["/etc/client.pem", "/etc/key.pem"]}, "cert", ("/etc/client.pem", "/etc/key.pem")),
             ({"proxies": {"https": "http://proxy:3128"}}, "proxies", {"https": "http://proxy:3128"}),
             ({"proxies": '{"https": "http://proxy:3128"}'}, "proxies", {"https": "http://proxy:3128"}),
@@ -221,6 +223,8 @@ class TestExtras:
             {"cert": 7},
             {"cert": ["a", "b", "c"]},
             {"cert": [1, 2]},
+            {"cert": "/etc/client.pem,"},
+            {"cert": "a,b,c"},
             {"proxies": "http://proxy:3128"},
             {"proxies": ["http://proxy:3128"]},
             {"proxies": {"https": None}},
@@ -246,3 +250,33 @@ class TestExtras:
         assert "X-Header" in warning
         assert "timeout" not in warning
         assert "swordfish" not in warning
+
+
+class TestATestOfTheConnection:
+    """The UI's and the REST API's test hand the connection over as a URI, in an environment variable."""
+
+    @pytest.mark.parametrize(
+        ("host", "port"),
+        [
+            (None, None),
+            (None, 443),
+            ("", 0),
+            ("http://127.0.0.1:8077", None),
+            ("http://127.0.0.1", 8077),
+            ("https://gateway.example/base", None),
+            ("https://gateway.example/base", 8443),
+            ("gateway.example", None),
+            ("gateway.example/base", 443),
+            ("http://[::1]:8077", None),
+            ("[::1]", 8077),
+        ],
+    )
+    def test_has_the_settings_of_the_connection(self, host, port):
+        extra = {"timeout": 5, "proxies": {"https": "http://proxy:3128"}, "cert": None, "verify": "/ca.pem"}
+        fields = {"host": host, "port": port, "password": "k/+=%@:?#&key012", "extra": json.dumps(extra)}
+        stored = StoredConnection(conn_id="luma_x", conn_type="luma", **fields)
+        handed_over = StoredConnection(conn_id="luma_x", uri=stored.get_uri())
+
+        expected, found = (settings_from(one, "luma_x") for one in (stored, handed_over))
+
+        assert (found, found.key) == (expected, expected.key)
