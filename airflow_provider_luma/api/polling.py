@@ -186,6 +186,9 @@ class Wait:
     :param looks: how often this wait has looked already, in all its processes.
     :param conn_id: the connection's id, for messages.
     :param schedule: when to look where ``poke_interval`` is ``None``.
+    :param last_status: the gateway's word at the latest look that had one, be it an earlier process's.
+    :param told: what a person was told of this wait. Waits that share one log share it, so that a thousand do
+        not all say the same.
     """
 
     request_id: str
@@ -197,12 +200,12 @@ class Wait:
     conn_id: str = ""
     schedule: Schedule = field(default_factory=Schedule)
     last_status: str = ""
+    told: list[str] = field(default_factory=list)
     #: Epoch seconds of the latest look that found it pending; ``None`` before there was one.
     pending_at: float | None = None
     _last_miss: str = ""
     _complaint: str = ""
     _complaints: int = 0
-    _told: tuple[str, ...] = ()
 
     @property
     def interval(self) -> float:
@@ -266,7 +269,7 @@ class Wait:
         status = seen.status
         if status is not GenerationStatus.UNKNOWN or seen.raw_status:
             self.answered = True
-        self.last_status = seen.raw_status or status.value
+        before, self.last_status = self.last_status, seen.raw_status or status.value
         if status is GenerationStatus.COMPLETED:
             if seen.video_url is not None:
                 return Done(seen)
@@ -312,6 +315,8 @@ class Wait:
             pause = max(self.schedule.first - (now - self.started_at), MIN_POKE_INTERVAL)
         if status is GenerationStatus.UNKNOWN:
             return Pending(pause, self._once(f"unknown status {self.last_status!r}"))
+        if before and before != self.last_status:
+            return Pending(pause, self._once(f"was {before!r}, is {self.last_status!r}"))
         return Pending(pause)
 
     def _of_miss(self, miss: Miss, now: float) -> Pending | GaveUp:
@@ -362,9 +367,9 @@ class Wait:
 
     def _once(self, note: str) -> str | None:
         """Return ``note`` the first time, then ``None``; after twenty of them, ``None`` for good."""
-        if note in self._told or len(self._told) >= 20:
+        if note in self.told or len(self.told) >= 20:
             return None
-        self._told += (note,)
+        self.told.append(note)
         return note
 
     def _timeout(self, now: float, why: str = "") -> LumaError:

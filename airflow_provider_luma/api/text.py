@@ -7,6 +7,7 @@ or megabytes. None of that reaches a log as it is.
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlsplit
 
 #: Characters that a quoted piece of an answer has at most.
@@ -14,6 +15,9 @@ EXCERPT_LENGTH = 200
 
 #: Characters that a quoted prompt has at most: prompts may be confidential.
 PROMPT_EXCERPT_LENGTH = 60
+
+_PASSWORD_IN_ADDRESS = re.compile(r"(?<=://)[^\s/@]*:[^\s/@]*@")
+_QUERY_OF_ADDRESS = re.compile(r"(://[^\s?#\"'<>]+)[?#][^\s\"'<>]+")
 
 
 def one_line(text: str, limit: int = EXCERPT_LENGTH) -> str:
@@ -47,3 +51,8 @@ def shown_url(url: str) -> str:
     host = f"[{host}]" if ":" in host else host
     hidden = "?…" if parts.query or parts.fragment else ""
     return one_line(f"{parts.scheme}://{host}{port}{parts.path}") + hidden
+
+
+def without_credentials(text: str) -> str:
+    """Return ``text`` with the passwords and the queries of the addresses in it left out."""
+    return _QUERY_OF_ADDRESS.sub(r"\1?…", _PASSWORD_IN_ADDRESS.sub("…@", text))

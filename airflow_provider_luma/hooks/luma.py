@@ -34,7 +34,7 @@ from airflow_provider_luma.api.pacing import Pace
 from airflow_provider_luma.api.polling import Done, GaveUp, Schedule, Wait
 from airflow_provider_luma.api.probe import verdict
 from airflow_provider_luma.api.retry import MAX_WORKER_PAUSE, error_for, pause_before_next, rule
-from airflow_provider_luma.api.text import quoted_prompt
+from airflow_provider_luma.api.text import quoted_prompt, shown_url
 from airflow_provider_luma.exceptions import (
     LumaConfigurationError,
     LumaError,
@@ -233,7 +233,8 @@ class LumaHook(HttpHook):
             seen, tries = self._sent(Call.GENERATE, once)
             if isinstance(seen, Miss):
                 raise self._error(Call.GENERATE, seen, tries)
-            self.log.info("Submitted request %s: %s", seen, quoted_prompt(request.prompt))
+            image = f" (from {shown_url(request.image_url)})" if request.image_url else ""
+            self.log.info("Submitted request %s: %s%s", seen, quoted_prompt(request.prompt), image)
             return seen
         except LumaError:
             raise

@@ -316,8 +316,9 @@ class LumaGenerateBatchOperator(BaseOperator):
             pendulum.from_timestamp(ends).to_iso8601_string(),
         )
         if not self.deferrable:
+            told: list[str] = []
             waits = [
-                Wait(one, now, ends, self.poke_interval, answered=True, conn_id=self.luma_conn_id)
+                Wait(one, now, ends, self.poke_interval, answered=True, conn_id=self.luma_conn_id, told=told)
                 for one in ids
             ]
             asyncio.run(wait_for_all(waits, self.luma_conn_id, caller="task"))

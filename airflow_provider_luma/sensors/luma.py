@@ -211,6 +211,8 @@ def _resumed(context: Context, wait: Wait, retries: int) -> Wait:
         wait.answered = known.get("answered") is True
         looks = known.get("looks")
         wait.looks = looks if isinstance(looks, int) else 0
+        last_status = known.get("last_status")
+        wait.last_status = last_status if isinstance(last_status, str) else ""
     return wait
 
 
@@ -222,6 +224,7 @@ def _remember(context: Context, wait: Wait) -> None:
             "request_id": wait.request_id,
             "answered": wait.answered,
             "looks": wait.looks,
+            "last_status": wait.last_status,
         }
         with suppress(Exception):
             store.set(WAIT_KEY, known)

@@ -29,7 +29,7 @@ from airflow.providers.common.compat.sdk import Asset, ObjectStoragePath
 
 from airflow_provider_luma.api.container import SIGNATURE_LENGTH, ContainerReader, is_video
 from airflow_provider_luma.api.models import GenerationStatus, is_absent
-from airflow_provider_luma.api.text import one_line, shown_url
+from airflow_provider_luma.api.text import one_line, shown_url, without_credentials
 from airflow_provider_luma.exceptions import (
     LumaCompletedWithoutVideo,
     LumaDownloadFailed,
@@ -121,7 +121,7 @@ def target_at(destination: Any, request_id: str | None) -> ObjectStoragePath:
         _ = target.fs
     except Exception as error:
         raise LumaInvalidRequest(
-            f"destination {one_line(destination, 80)} cannot be used: {one_line(str(error))}.",
+            f"destination {one_line(without_credentials(destination), 80)} cannot be used: {_said(error)}.",
             money="Nothing was fetched.",
         ) from error
     return target
@@ -239,7 +239,7 @@ class VideoKeeper:
             retry=tenacity.retry_if_exception(_passing),
             stop=tenacity.stop_after_attempt(MAX_DOWNLOADS),
             wait=tenacity.wait_random_exponential(max=10),
-            before_sleep=lambda state: self._log.warning("%s", state.outcome and state.outcome.exception()),
+            before_sleep=self._tell_of_retry,
             reraise=True,
         )
         try:
@@ -272,6 +272,16 @@ class VideoKeeper:
             manifest.height,
         )
         return manifest
+
+    def _tell_of_retry(self, state: tenacity.RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome is not None else None
+        self._log.warning(
+            "Download %d of at most %d failed, the next one starts in %.0f s. %s",
+            state.attempt_number,
+            MAX_DOWNLOADS,
+            state.next_action.sleep if state.next_action is not None else 0.0,
+            error.what if isinstance(error, LumaError) else error,
+        )
 
     def _download(
         self,
@@ -481,7 +491,7 @@ def _store_errors(target: ObjectStoragePath, request_id: str | None) -> Iterator
 
 
 def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {one_line(str(error))}"
+    return f"{type(error).__name__}: {one_line(without_credentials(str(error)))}"
 
 
 def _make_folder(target: ObjectStoragePath) -> None:
@@ -518,7 +528,7 @@ def file_name(request_id: str) -> str:
 
 
 def _shown(target: ObjectStoragePath) -> str:
-    return one_line(str(target))
+    return one_line(without_credentials(str(target)))
 
 
 def _sha256(text: str) -> str:

@@ -107,6 +107,7 @@ def defer(task: BaseOperator, wait: Wait, status_id_field: str) -> None:
             status_id_field=status_id_field,
             answered=wait.answered,
             looks=wait.looks,
+            last_status=wait.last_status,
         ),
         method_name="execute_complete",
         timeout=backstop(wait.deadline),

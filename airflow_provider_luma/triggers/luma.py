@@ -46,6 +46,7 @@ class LumaStatusTrigger(BaseTrigger):
     :param status_id_field: ``auto``, or the id field that the worker's look has settled.
     :param answered: whether the worker's look had an answer.
     :param looks: how often the wait has looked already.
+    :param last_status: the gateway's word at the worker's look.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class LumaStatusTrigger(BaseTrigger):
         status_id_field: str = "auto",
         answered: bool = False,
         looks: int = 0,
+        last_status: str = "",
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call,unused-ignore]
         self.request_id = request_id
@@ -68,6 +70,7 @@ class LumaStatusTrigger(BaseTrigger):
         self.status_id_field = status_id_field
         self.answered = answered
         self.looks = looks
+        self.last_status = last_status
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and arguments with which another triggerer continues this wait."""
@@ -82,6 +85,7 @@ class LumaStatusTrigger(BaseTrigger):
                 "status_id_field": self.status_id_field,
                 "answered": self.answered,
                 "looks": self.looks,
+                "last_status": self.last_status,
             },
         )
 
@@ -95,6 +99,7 @@ class LumaStatusTrigger(BaseTrigger):
             answered=self.answered,
             looks=self.looks,
             conn_id=self.luma_conn_id,
+            last_status=self.last_status,
         )
         with joined(self.luma_conn_id) as channel:
             ended = await channel.wait(wait, status_id_field=self.status_id_field)
@@ -149,6 +154,7 @@ class LumaBatchTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Look until every wait is over; yield the one event."""
+        told: list[str] = []
         waits = [
             Wait(
                 one,
@@ -157,6 +163,7 @@ class LumaBatchTrigger(BaseTrigger):
                 self.poke_interval,
                 answered=self.answered,
                 conn_id=self.luma_conn_id,
+                told=told,
             )
             for one in self.request_ids
         ]

@@ -91,6 +91,7 @@ class Clock:
             self.poke_interval,
             answered=self.wait.answered,
             looks=self.wait.looks,
+            last_status=self.wait.last_status,
         )
         return other
 
@@ -366,6 +367,27 @@ class TestNotes:
 
     def test_pending_is_not_worth_a_line(self):
         assert Clock().at(0, PENDING).note is None
+
+    def test_a_change_of_the_status_is_told(self):
+        clock = Clock()
+        dreaming = saw(GenerationStatus.PENDING, "dreaming")
+        notes = [clock.at(n * 5, seen).note for n, seen in enumerate((PENDING, PENDING, dreaming, dreaming))]
+
+        assert notes == [None, None, "was 'queued', is 'dreaming'", None]
+
+    def test_a_change_between_two_processes_is_told(self):
+        clock = Clock()
+        clock.at(0, PENDING)
+
+        assert clock.restarted().at(5, PENDING).note is None
+        assert "dreaming" in clock.restarted().at(5, saw(GenerationStatus.PENDING, "dreaming")).note
+
+    def test_waits_that_share_a_log_say_the_same_thing_once(self):
+        one, other = Clock(), Clock()
+        other.wait.told = one.wait.told
+
+        assert one.at(0, NEW_WORD).note
+        assert other.at(0, NEW_WORD).note is None
 
     @pytest.mark.parametrize("seen", [LOST, UNREACHABLE, NOT_FOUND, NO_ADDRESS, NO_STATUS])
     def test_a_complaint_is_told_once(self, seen):

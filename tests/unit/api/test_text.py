@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_luma.api.text import EXCERPT_LENGTH, one_line, quoted_prompt, shown_url
+from airflow_provider_luma.api.text import (
+    EXCERPT_LENGTH,
+    one_line,
+    quoted_prompt,
+    shown_url,
+    without_credentials,
+)
 
 
 class TestOneLine:
@@ -64,3 +70,26 @@ class TestShownUrl:
     @given(st.text())
     def test_any_text_gives_one_line(self, url):
         assert shown_url(url).isprintable()
+
+
+class TestAddressesInText:
+    @pytest.mark.parametrize(
+        ("text", "expected"),
+        [
+            ("ftp://me:swordfish@host/videos/", "ftp://…@host/videos/"),
+            ("no https://a.example/v.mp4?X-Sig=swordfish#x, sorry", "no https://a.example/v.mp4?… sorry"),
+            ("'https://a.example/?key=swordfish' and \"s3://u:p@b/k?v=1\"", None),
+            ("GET http://u:swordfish@h:80/p?q=1&r=2 failed", "GET http://…@h:80/p?… failed"),
+        ],
+    )
+    def test_lose_passwords_and_queries(self, text, expected):
+        shown = without_credentials(text)
+
+        assert "swordfish" not in shown
+        assert expected is None or shown == expected
+
+    @pytest.mark.parametrize(
+        "text", ["s3://aws_default@bucket/videos/a.mp4", "file:///videos/a.mp4", "Is it 3? No: 4 @ 5", ""]
+    )
+    def test_that_hold_none_stay_as_they_are(self, text):
+        assert without_credentials(text) == text
