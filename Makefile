@@ -17,6 +17,7 @@ cache := $(CURDIR)/.cache
 
 TESTS ?= tests/unit tests/integration tests/system/test_text_to_video.py tests/system/test_keep.py \
 	tests/system/test_many.py tests/system/test_examples.py
+BROWSER_TESTS := tests/system/test_ui.py tests/system/test_video_link.py
 ARGS ?=
 
 # Without bytecode, each start of Airflow takes three times as long.
@@ -28,7 +29,7 @@ export UV_CACHE_DIR ?= $(cache)/uv
 export TMPDIR := $(cache)/tmp
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oldest test-crash test-browser crash takeover many lint fix clean \
+.PHONY: help demo test test-oldest test-crash test-browser screenshots crash takeover many lint fix clean \
 	bench bench-loop bench-triggerer bench-crowd bench-tasks bench-schedule bench-refused bench-page
 
 help: ## list the targets
@@ -59,7 +60,11 @@ test-crash: $(stamp) ## kill real processes of a real Airflow at each step of a 
 
 test-browser: $(stamp) ## click through a real Airflow in headless Chromium
 	@mkdir -p $(TMPDIR)
-	$(bin)/python -m pytest tests/system/test_video_link.py $(ARGS)
+	$(bin)/python -m pytest $(BROWSER_TESTS) $(ARGS)
+
+screenshots: $(stamp) ## make the pictures of the docs anew, by the same clicks
+	@mkdir -p $(TMPDIR) docs/images
+	LUMA_TEST_SCREENSHOTS=$(CURDIR)/docs/images $(bin)/python -m pytest $(BROWSER_TESTS) $(ARGS)
 
 crash: $(stamp) ## kill a submitting task 100 times and count [RUNS=100]
 	@mkdir -p $(TMPDIR)

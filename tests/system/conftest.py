@@ -99,6 +99,13 @@ def metrics() -> Iterator[MetricsServer]:
         yield server
 
 
+def add_good_connection(stack: AirflowStack, gateway: Emulator) -> None:
+    """Have the connection ``luma_default`` lead to the gateway, with its key."""
+    typical = json.dumps({"typical_seconds": SECONDS_PER_GENERATION})
+    fields = {"host": gateway.url, "password": gateway.key, "extra": typical}
+    stack.api.add_connection("luma_default", "luma", replace=True, **fields)
+
+
 @pytest.fixture(scope="session")
 def airflow(
     gateway: Emulator,
@@ -118,6 +125,7 @@ def airflow(
         dags=dags,
         env={
             "LUMA_DEMO_VIDEOS": str(folder / "videos"),
+            "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
             "AIRFLOW__METRICS__STATSD_ON": "True",
             "AIRFLOW__METRICS__STATSD_HOST": "127.0.0.1",
             "AIRFLOW__METRICS__STATSD_PORT": str(metrics.port),
@@ -129,10 +137,7 @@ def airflow(
         # Bound but not listening: whoever connects is refused, and nobody else can take the port.
         nobody.bind(("127.0.0.1", 0))
         unreachable = f"http://127.0.0.1:{nobody.getsockname()[1]}"
-        typical = json.dumps({"typical_seconds": SECONDS_PER_GENERATION})
-        stack.api.add_connection(
-            "luma_default", "luma", host=gateway.url, password=subscription_key, extra=typical
-        )
+        add_good_connection(stack, gateway)
         stack.api.add_connection("luma_wrong_key", "luma", host=gateway.url, password=wrong_key)
         stack.api.add_connection("luma_unreachable", "luma", host=unreachable, password=subscription_key)
         stack.api.wait_for_dag("luma_text_to_video")

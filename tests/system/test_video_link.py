@@ -6,12 +6,11 @@ Needs Chromium (``apt-get install chromium``) and playwright.
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from tests.system.browser import needs_browser, open_page
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,17 +18,6 @@ if TYPE_CHECKING:
     from airflow_provider_luma.emulator import Emulator
     from dev.airflow_stack import AirflowStack
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-#: What a browser in a container needs, and what keeps it from calling home.
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 DAG_ID = "luma_wait_and_keep"
 LINK = "Luma video"
 
@@ -52,45 +40,28 @@ def run_id(airflow: AirflowStack, gateway: Emulator, tmp_path_factory: pytest.Te
     return run_id
 
 
-@pytest.mark.skipif(importlib.util.find_spec("playwright") is None, reason="playwright is not installed")
-@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (Debian package chromium)")
+@needs_browser
 class TestOneClick:
     def test_plays_the_video(self, run_id: str, airflow: AirflowStack, gateway: Emulator) -> None:
-        from playwright.sync_api import sync_playwright
-
         before = gateway.count("video")
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-            try:
-                page = browser.new_page(viewport={"width": 1400, "height": 900})
-                page.goto(f"{airflow.url}/dags/{DAG_ID}/runs/{run_id}/tasks/keep/details")
-                button = page.get_by_role("link", name=LINK).or_(page.get_by_role("button", name=LINK)).first
-                button.wait_for(timeout=60_000)
-                _keep_screenshot(page, "details")
-                with page.expect_popup() as opened:
-                    button.click()
-                video = opened.value.locator("video")
-                video.wait_for(timeout=30_000)
-                video.evaluate("video => { video.muted = true; return video.play(); }")
-                opened.value.wait_for_function(
-                    "() => document.querySelector('video').currentTime > 0.5", timeout=30_000
-                )
-                seen = video.evaluate("v => [v.videoWidth, v.videoHeight, v.duration, v.currentSrc]")
-                _keep_screenshot(opened.value, "video")
-            finally:
-                browser.close()
+        with open_page() as page:
+            page.goto(f"{airflow.url}/dags/{DAG_ID}/runs/{run_id}/tasks/keep/details")
+            button = page.get_by_role("link", name=LINK).or_(page.get_by_role("button", name=LINK)).first
+            button.wait_for(timeout=60_000)
+            with page.expect_popup() as opened:
+                button.click()
+            video = opened.value.locator("video")
+            video.wait_for(timeout=30_000)
+            video.evaluate("video => { video.muted = true; return video.play(); }")
+            opened.value.wait_for_function(
+                "() => document.querySelector('video').currentTime > 0.5", timeout=30_000
+            )
+            seen = video.evaluate("v => [v.videoWidth, v.videoHeight, v.duration, v.currentSrc]")
         width, height, seconds, source = seen
         assert (width, height) == (360, 640)
         assert seconds == pytest.approx(3.0, abs=0.1)
         assert source in gateway.video_url(source.rpartition("/")[2].removesuffix(".mp4"))
         assert gateway.count("video") > before
-
-
-def _keep_screenshot(page: Any, name: str) -> None:
-    """Keep a picture in the folder that ``LUMA_TEST_SCREENSHOTS`` names, for who wants to look."""
-    folder = os.environ.get("LUMA_TEST_SCREENSHOTS")
-    if folder:
-        page.screenshot(path=f"{folder}/{name}.png")
 
 
 class TestWhereThereIsNoVideo:
