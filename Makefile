@@ -17,7 +17,7 @@ cache := $(CURDIR)/.cache
 
 TESTS ?= tests/unit tests/integration tests/system/test_text_to_video.py tests/system/test_keep.py \
 	tests/system/test_many.py tests/system/test_examples.py
-BROWSER_TESTS := tests/system/test_ui.py tests/system/test_video_link.py
+BROWSER_TESTS := tests/system/test_ui.py tests/system/test_video_link.py tests/system/test_emulator_page.py
 ARGS ?=
 
 # Without bytecode, each start of Airflow takes three times as long.
@@ -29,7 +29,7 @@ export UV_CACHE_DIR ?= $(cache)/uv
 export TMPDIR := $(cache)/tmp
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oldest test-crash test-browser screenshots crash takeover many lint fix clean \
+.PHONY: help demo up test test-oldest test-crash test-browser screenshots crash takeover many lint fix clean \
 	bench bench-loop bench-triggerer bench-crowd bench-tasks bench-schedule bench-refused bench-page
 
 help: ## list the targets
@@ -45,6 +45,9 @@ demo: $(stamp) ## make a video in a real Airflow [PROMPT="…" ASPECT_RATIO=9:16
 # Taken from the command line only: a shell may well export a PROMPT of its own.
 given = $(if $(and $(filter command,$(firstword $(origin $(1)))),$($(1))),$(2))
 
+up: $(stamp) ## start Airflow with its UI and an emulated gateway, ready to click, until Ctrl-C [PORT=8080]
+	@$(bin)/python -m dev.up $(call given,PORT,--port "$$PORT")
+
 test: $(stamp) $(moto)/.installed ## run what a contributor must pass [ARGS="-k name"] [TESTS=tests/unit]
 	@mkdir -p $(TMPDIR)
 	$(bin)/python -m pytest $(TESTS) $(ARGS)
@@ -58,13 +61,14 @@ test-crash: $(stamp) ## kill real processes of a real Airflow at each step of a 
 	$(bin)/python -m pytest tests/system/test_crash.py tests/system/test_crash_whole.py tests/system/test_clear.py \
 	    tests/system/test_takeover.py $(ARGS)
 
-test-browser: $(stamp) ## click through a real Airflow in headless Chromium
+test-browser: $(stamp) ## click through a real Airflow in headless Chromium, and start and stop `make up`
 	@mkdir -p $(TMPDIR)
-	$(bin)/python -m pytest $(BROWSER_TESTS) $(ARGS)
+	$(bin)/python -m pytest $(BROWSER_TESTS) tests/system/test_up.py $(ARGS)
 
-screenshots: $(stamp) ## make the pictures of the docs anew, by the same clicks
-	@mkdir -p $(TMPDIR) docs/images
-	LUMA_TEST_SCREENSHOTS=$(CURDIR)/docs/images $(bin)/python -m pytest $(BROWSER_TESTS) $(ARGS)
+screenshots: $(stamp) ## take the pictures of the docs anew, by the same clicks [all that are taken: .cache/screenshots]
+	@mkdir -p $(TMPDIR) $(cache)/screenshots
+	LUMA_TEST_SCREENSHOTS=$(cache)/screenshots $(bin)/python -m pytest $(BROWSER_TESTS) $(ARGS)
+	@cd docs/images && for picture in *.png; do cp $(cache)/screenshots/$$picture .; done
 
 crash: $(stamp) ## kill a submitting task 100 times and count [RUNS=100]
 	@mkdir -p $(TMPDIR)

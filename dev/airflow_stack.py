@@ -113,6 +113,7 @@ class AirflowStack:
     which saves the next stack the migration. None migrates each time.
     :param components: what to start, of :data:`COMPONENTS`.
     :param grace: seconds between SIGTERM and SIGKILL when stopping.
+    :param port: of the UI and the API; 0 takes a free one.
     """
 
     def __init__(
@@ -126,12 +127,13 @@ class AirflowStack:
         migrated_copies: Path | None = None,
         components: Sequence[str] = tuple(COMPONENTS),
         grace: float = 15,
+        port: int = 0,
     ) -> None:
         self.home = home.resolve()
         self.mark = secrets.token_hex(8)
         self.fernet_key = Fernet.generate_key().decode()
         self.database = self.home / "airflow.db"
-        self.url = f"http://127.0.0.1:{_free_port()}"
+        self.url = f"http://127.0.0.1:{port or free_port()}"
         self.api = AirflowRest(self.url, check=self.check)
         self.components: dict[str, Component] = {}
         self.env = self._environment(dags.resolve(), executor, parallelism) | dict(env or {})
@@ -409,8 +411,8 @@ class AirflowStack:
             "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
             # Airflow may fail a task that was deferred only briefly (apache/airflow #71580); this avoids it.
             "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
-            "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(_free_port()),
-            "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(_free_port()),
+            "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
+            "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         }
 
@@ -478,7 +480,13 @@ def _end_with_parent() -> None:
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)  # type: ignore[union-attr]
 
 
-def _free_port() -> int:
+def free_port(wanted: int = 0) -> int:
+    """Return a port of loopback that nobody has: the wanted one, or another if somebody has that."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        # As servers do: a port on which a connection has just been closed is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", wanted))
+        except OSError:
+            probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

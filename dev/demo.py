@@ -13,69 +13,30 @@ nothing is written outside the checkout.
 from __future__ import annotations
 
 import argparse
-import fcntl
 import importlib.metadata
-import json
-import os
-import re
-import secrets
 import shutil
-import signal
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dev.airflow_rest import BrokenDag, Sighting
-from dev.airflow_stack import AirflowStack, Interrupted, StackError
+from dev.airflow_stack import AirflowStack
+from dev.gateway import emulated_gateway, real_gateway
 from dev.mp4 import NotPlayable, decode
+from dev.playground import CACHE, REPOSITORY, VIDEOS, alone_in_checkout
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-CACHE = REPOSITORY / ".cache"
-VIDEOS = REPOSITORY / "demo-videos"
+    from dev.airflow_rest import Sighting
+
 DAG_ID = "luma_text_to_video"
-EMULATED_SECONDS = 3
-
-
-@dataclass(frozen=True)
-class Gateway:
-    """Where the generation is ordered."""
-
-    #: None leaves it to the provider's default.
-    host: str | None
-    key: str
-    #: How long the run may take, in seconds.
-    patience: float
-    #: The connection's extra field; None leaves that to its defaults, too.
-    extra: str | None = None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo and return the exit code."""
     params = _params(arguments)
-    CACHE.mkdir(exist_ok=True)
-    with (CACHE / "demo.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print("Another demo is running in this checkout.", file=sys.stderr)
-            return 1
-        try:
-            return _demo(params)
-        except KeyboardInterrupt as interruption:
-            print(
-                "\nInterrupted; everything that was started is stopped. "
-                "A generation that the real gateway has accepted goes on there.",
-                file=sys.stderr,
-            )
-            return 128 + (interruption.signum if isinstance(interruption, Interrupted) else signal.SIGINT)
-        except (StackError, BrokenDag, TimeoutError) as error:
-            print(f"\nThe demo failed: {error}", file=sys.stderr)
-            return 1
+    return alone_in_checkout("demo", lambda: _demo(params))
 
 
 def _params(arguments: Sequence[str] | None) -> dict[str, object]:
@@ -105,40 +66,15 @@ def _demo(params: dict[str, object]) -> int:
         _say(
             "", f"up after {time.monotonic() - began:.0f} s (api-server, scheduler, triggerer, dag-processor)"
         )
-        gateway = _real_gateway() or _emulated_gateway(stack)
-        stack.api.add_connection(
-            "luma_default", "luma", host=gateway.host, password=gateway.key, extra=gateway.extra
-        )
+        gateway = real_gateway() or emulated_gateway(stack)
+        _say("gateway", gateway.what)
+        gateway.connect(stack)
         stack.api.wait_for_dag(DAG_ID)
         succeeded = _run(stack, params, patience=gateway.patience)
     print(
         f"\n{'Done' if succeeded else 'Failed'} after {time.monotonic() - began:.0f} s; all is stopped again."
     )
     return 0 if succeeded else 1
-
-
-def _real_gateway() -> Gateway | None:
-    key = os.environ.get("LUMA_SUBSCRIPTION_KEY")
-    if not key:
-        return None
-    host = os.environ.get("LUMA_HOST") or None
-    _say("gateway", f"{host or 'the real one'}; this generation will be billed to your key")
-    return Gateway(host, key, patience=3900)
-
-
-def _emulated_gateway(stack: AirflowStack) -> Gateway:
-    key = secrets.token_hex(16)
-    command = ["-m", "airflow_provider_luma.emulator", "--port", "0", "--seconds", str(EMULATED_SECONDS)]
-    emulator = stack.spawn("emulator", [sys.executable, *command], env={"LUMA_EMULATOR_KEY": key})
-    deadline = time.monotonic() + 60
-    while not (address := re.search(r"http://127\.0\.0\.1:\d+", emulator.last_lines())):
-        stack.check()
-        if time.monotonic() > deadline:
-            raise TimeoutError("the emulator did not say where it listens")
-        time.sleep(0.1)
-    _say("gateway", f"emulated at {address[0]}: {EMULATED_SECONDS} s a video, nothing is billed")
-    extra = json.dumps({"typical_seconds": EMULATED_SECONDS})
-    return Gateway(address[0], key, patience=180, extra=extra)
 
 
 def _run(stack: AirflowStack, params: dict[str, object], *, patience: float) -> bool:

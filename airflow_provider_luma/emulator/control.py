@@ -2,8 +2,9 @@
 The emulator's control API under ``/_emulator/``: its methods, for tests in other processes.
 
 ``GET health``, ``GET state?limit=``, ``GET requests?target=&limit=``, ``GET faults``; ``POST misbehave``,
-``behave``, ``next``, ``set``, ``add`` and ``reset`` with the method's arguments as a JSON object. Nothing
-that it sends contains a subscription key: in place of its value stands whether it was the right one.
+``behave``, ``next``, ``set``, ``add`` and ``reset`` with the method's arguments as a JSON object. The page
+at ``/`` shows the state to people. Nothing that it sends contains a subscription key: in place of its value
+stands whether it was the right one.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import ipaddress
+import itertools
 import json
 import logging
 import re
@@ -29,7 +30,7 @@ from urllib.parse import quote
 
 from aiohttp import hdrs, web
 
-from airflow_provider_luma.emulator import control
+from airflow_provider_luma.emulator import control, page
 from airflow_provider_luma.emulator.faults import NOT_FOUND, Call, Rule, documented_error, load
 from airflow_provider_luma.emulator.models import (
     GENERATE,
@@ -61,6 +62,8 @@ _TARGET_BY_PATH = {
     "/lumalabs-ai-polling/v1/getStatus": GET_STATUS,
 }
 _VIDEO_PATH = re.compile(r"/videos/(.+)\.mp4", re.DOTALL)
+#: The same videos for the page at ``/``: neither counted nor met by faults.
+_PAGE_VIDEO_PATH = re.compile(r"/_emulator/videos/(.+)\.mp4", re.DOTALL)
 _ASPECT_RATIO = re.compile(r"\d{1,5}(\.\d{1,3})?:\d{1,5}(\.\d{1,3})?")
 
 
@@ -421,10 +424,11 @@ class Emulator:
         :param limit: how many generations at most.
         """
         with self._lock:
-            ids = list(self._generations)[-limit:] if limit > 0 else []
+            newest = list(itertools.islice(reversed(self._generations.values()), max(limit, 0)))
             other = self._other_host
             return {
                 "url": self.url,
+                "now": time.time(),
                 "seconds": self.seconds,
                 "status_id_field": self.status_id_field,
                 "paid": self._paid,
@@ -437,7 +441,7 @@ class Emulator:
                 "plans": len(self._plans),
                 "other_host": None if other is None else {"url": other.url, "requests": len(other.requests)},
                 "generations_total": len(self._generations),
-                "generations": [self._describe_generation(self._generations[name]) for name in ids],
+                "generations": [self._describe_generation(generation) for generation in reversed(newest)],
             }
 
     # --- serving ----------------------------------------------------------------------------------------
@@ -464,8 +468,8 @@ class Emulator:
             self._renderers.shutdown(wait=True, cancel_futures=True)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        if request.path.startswith(control.PREFIX):
-            return await control.handle(self, request)
+        if request.path == "/" or request.path.startswith(control.PREFIX):
+            return await self._handle_own(request)
         target = _target_of(request)
         with self._lock:
             self._counts[target] += 1
@@ -477,6 +481,16 @@ class Emulator:
         finally:
             with self._lock:
                 self._in_flight[target] -= 1
+
+    async def _handle_own(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer what is no call to the gateway: the page, its videos and the control API; unrecorded."""
+        if not page.is_from_here(request):
+            return web.Response(status=403, text="This emulator answers only to this machine.\n")
+        if (found := page.file_for(request)) is not None:
+            return found
+        if (video := _PAGE_VIDEO_PATH.fullmatch(request.path)) and request.method == hdrs.METH_GET:
+            return _to_response(await self._film(request, video[1]))
+        return await control.handle(self, request)
 
     def _choose_faults(self, target: str) -> tuple[float, Rule | None, str | None]:
         """Return the seconds of latency, the fault (if any) and the names of both for one call."""
@@ -654,7 +668,10 @@ class Emulator:
     def _describe_generation(self, generation: EmulatedGeneration) -> dict[str, Any]:
         value = dict(vars(generation))
         del value["submitted_monotonic"]
-        return {**value, "answer": self._status_of(generation)}
+        over, answer = _is_over(generation), self._status_of(generation)
+        own = over and generation.outcome == "completed" and generation.video_url is None
+        video = f"{control.PREFIX}videos/{quote(generation.request_id, safe='')}.mp4" if own else None
+        return {**value, "over": over, "answer": answer, "own_video": video}
 
     def _to_another(self, target: str, request_id: str | None, other: str | None) -> Answer:
         with self._lock:

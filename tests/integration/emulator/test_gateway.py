@@ -262,7 +262,7 @@ class TestRecord:
     def test_is_bounded_while_the_counts_go_on(self):
         with Emulator(record_limit=5) as emulator:
             for _ in range(8):
-                requests.get(emulator.url, timeout=5)
+                requests.get(f"{emulator.url}/nowhere", timeout=5)
 
             assert len(emulator.requests) == 5
             assert emulator.count("unknown") == 8

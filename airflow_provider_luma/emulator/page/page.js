@@ -1,0 +1,221 @@
+// What the emulator generated, kept up to date. Everything that a user or a test has given (prompts, ids, reasons,
+// addresses) goes in as text; the page is served with a policy that lets nothing else run.
+
+const EVERY = 2000; // milliseconds
+const PAGE = 24; // generations
+const byId = (id) => document.getElementById(id);
+const cards = new Map();
+const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+let shown = PAGE;
+let timer;
+
+// One video after the other is loaded: each is drawn when it is asked for, which takes about a second.
+const queue = [];
+let loading = false;
+
+const inView = new IntersectionObserver((entries) => {
+  for (const { target, isIntersecting } of entries) {
+    if (!isIntersecting) target.pause();
+    else if (target.src) play(target);
+    else if (!queue.includes(target)) queue.push(target);
+  }
+  loadNext();
+}, { threshold: 0.5 });
+
+function play(video) {
+  if (!still) video.play().catch(() => {});
+}
+
+function loadNext() {
+  if (loading) return;
+  const video = queue.shift();
+  if (!video) return;
+  if (!video.isConnected) return loadNext();
+  loading = true;
+  const done = () => { loading = false; loadNext(); };
+  video.addEventListener("loadeddata", () => { play(video); done(); }, { once: true });
+  video.addEventListener("error", () => {
+    say(video.parentElement, "The video cannot be drawn here. It needs: pip install \"airflow-provider-luma[emulator]\"");
+    done();
+  }, { once: true });
+  video.src = video.dataset.src;
+}
+
+function put(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+function say(screen, text) {
+  const line = document.createElement("p");
+  line.textContent = text;
+  screen.replaceChildren(line);
+}
+
+// A link for what is an address of the web, and plain text for anything else.
+function address(text) {
+  let url = null;
+  try { url = new URL(text); } catch { /* not an address */ }
+  if (!url || !["http:", "https:"].includes(url.protocol)) return document.createTextNode(text);
+  const link = document.createElement("a");
+  link.href = url.href;
+  link.rel = "noreferrer noopener";
+  link.target = "_blank";
+  link.textContent = text;
+  return link;
+}
+
+function ago(seconds) {
+  if (seconds < 60) return `${Math.max(Math.floor(seconds), 0)} s ago`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
+  return `${Math.floor(seconds / 3600)} h ago`;
+}
+
+function kindOf(made) {
+  if (made.answer === null) return "other";
+  if (made.answer.video_url && made.outcome !== "no-status") return "completed";
+  if (made.outcome === "failed" && made.over) return "failed";
+  return made.over && made.outcome !== "pending" ? "other" : "pending";
+}
+
+function statusOf(made, kind) {
+  if (made.answer === null) return "not found";
+  return made.answer.status ?? (made.answer.video_url ? "an address, no status" : "an error, no status");
+}
+
+function draw(card, made, now) {
+  const kind = kindOf(made);
+  if (card.dataset.kind !== kind) {
+    card.dataset.kind = kind;
+    card.firstElementChild.className = kind;
+    drawScreen(card.querySelector(".screen"), made, kind);
+  }
+  const waited = now - made.submitted_at;
+  const bar = card.querySelector("progress");
+  if (bar) {
+    bar.max = made.seconds || 1;
+    if (made.over) bar.removeAttribute("value");
+    else bar.value = Math.min(waited, made.seconds);
+  }
+  put(card.querySelector(".badge"), statusOf(made, kind));
+  const left = Math.max(made.seconds - waited, 0);
+  const detail = kind === "pending" ? (made.over ? "for ever" : `ready in ${Math.ceil(left)} s`) : made.answer?.error ?? "";
+  put(card.querySelector(".detail"), detail);
+  const looks = made.looks === 1 ? "1 look" : `${made.looks} looks`;
+  const facts = [made.aspect_ratio, made.loop ? "loop" : null, ago(waited), looks, made.paid ? "paid" : "made elsewhere"];
+  put(card.querySelector(".facts"), facts.filter(Boolean).join(" · "));
+}
+
+function drawScreen(screen, made, kind) {
+  if (kind === "pending") {
+    const bar = document.createElement("progress");
+    bar.setAttribute("aria-label", "How far the generation is");
+    screen.replaceChildren(bar);
+  } else if (kind === "completed" && made.own_video) {
+    const video = document.createElement("video");
+    video.muted = video.loop = video.playsInline = video.controls = true;
+    video.preload = "auto";
+    video.dataset.src = made.own_video;
+    video.setAttribute("aria-label", `Video: ${made.prompt.slice(0, 200)}`);
+    screen.replaceChildren(video);
+    inView.observe(video);
+  } else if (kind === "completed") {
+    say(screen, "The video is elsewhere: ");
+    screen.firstElementChild.append(address(made.answer.video_url));
+  } else {
+    say(screen, kind === "failed" ? "Failed" : "No video");
+  }
+}
+
+function cardFor(made) {
+  const card = byId("generation").content.firstElementChild.cloneNode(true);
+  put(card.querySelector(".prompt"), made.prompt);
+  card.querySelector(".prompt").title = made.prompt.slice(0, 2000);
+  put(card.querySelector("code"), made.request_id);
+  if (made.image_url) {
+    const image = card.querySelector(".image");
+    image.append("from ", address(made.image_url));
+    image.hidden = false;
+  }
+  return card;
+}
+
+function drawTotals(state) {
+  const { generate, generateRequestFromImage, getStatus, video, unknown } = state.counts;
+  const totals = {
+    paid: state.paid, submits: generate + generateRequestFromImage, looks: getStatus, downloads: video,
+    "other requests": unknown,
+  };
+  const list = byId("totals");
+  if (!list.childElementCount) {
+    for (const name of Object.keys(totals)) {
+      const entry = document.createElement("div");
+      for (const [tag, text] of [["dt", name], ["dd", ""]]) {
+        const part = document.createElement(tag);
+        part.textContent = text;
+        entry.append(part);
+      }
+      list.append(entry);
+    }
+  }
+  Object.values(totals).forEach((count, index) => put(list.children[index].lastElementChild, String(count)));
+}
+
+function drawFaults(state) {
+  const lines = state.faults.map((fault) => {
+    const left = fault.times === null ? "until told otherwise" : `${fault.times - fault.fired} more`;
+    return `${fault.target} misbehaves: ${fault.name}, ${left}`;
+  });
+  const list = byId("faults");
+  list.hidden = !lines.length;
+  if (list.dataset.lines === lines.join("\n")) return;
+  list.dataset.lines = lines.join("\n");
+  list.replaceChildren(...lines.map((line) => {
+    const item = document.createElement("li");
+    item.textContent = line;
+    return item;
+  }));
+}
+
+function drawAll(state) {
+  drawTotals(state);
+  drawFaults(state);
+  put(byId("base-url"), state.url);
+  byId("empty").hidden = state.generations_total > 0;
+  byId("more").hidden = state.generations.length >= state.generations_total;
+  const list = byId("generations");
+  const here = new Set(state.generations.map((made) => made.request_id));
+  for (const [id, card] of cards) {
+    if (!here.has(id)) { card.remove(); cards.delete(id); }
+  }
+  // Oldest first, each put in front: a card that is there already is never moved, so its video plays on.
+  let behind = null;
+  for (const made of state.generations) {
+    let card = cards.get(made.request_id);
+    if (!card) {
+      card = cardFor(made);
+      cards.set(made.request_id, card);
+      list.insertBefore(card, behind);
+    }
+    draw(card, made, state.now);
+    behind = card;
+  }
+}
+
+async function refresh() {
+  clearTimeout(timer);
+  if (document.hidden) return;
+  try {
+    const answer = await fetch(`/_emulator/state?limit=${shown}`, { cache: "no-store" });
+    if (!answer.ok) throw new Error(`HTTP ${answer.status}`);
+    drawAll(await answer.json());
+    byId("gone").hidden = true;
+  } catch {
+    put(byId("gone"), "The emulator does not answer. Its generations were in its memory; what is shown is what was there.");
+    byId("gone").hidden = false;
+  }
+  timer = setTimeout(refresh, EVERY);
+}
+
+document.addEventListener("visibilitychange", refresh);
+byId("more").addEventListener("click", () => { shown += 4 * PAGE; refresh(); });
+refresh();

@@ -1,0 +1,66 @@
+"""Where demo and playground order their generations: an emulator, or the real gateway if there is a key."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dev.airflow_stack import AirflowStack
+
+EMULATED_SECONDS = 3
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """Where a generation is ordered."""
+
+    #: None leaves it to the provider's default.
+    host: str | None
+    key: str
+    #: For a person: where it is, and what it costs.
+    what: str
+    #: How long a run may take, in seconds.
+    patience: float
+    #: The connection's extra field; None leaves that to its defaults, too.
+    extra: str | None = None
+
+    def connect(self, stack: AirflowStack) -> None:
+        """Have the connection ``luma_default`` of a stack lead here."""
+        stack.api.add_connection("luma_default", "luma", host=self.host, password=self.key, extra=self.extra)
+
+
+def real_gateway() -> Gateway | None:
+    """Return the real one if ``LUMA_SUBSCRIPTION_KEY`` is set."""
+    key = os.environ.get("LUMA_SUBSCRIPTION_KEY")
+    if not key:
+        return None
+    host = os.environ.get("LUMA_HOST") or None
+    what = f"{host or 'the real one'}; generations are billed to your key"
+    return Gateway(host, key, what, patience=3900)
+
+
+def emulated_gateway(stack: AirflowStack, *, seconds: int = EMULATED_SECONDS, port: int = 0) -> Gateway:
+    """
+    Start an emulator as a part of a stack.
+
+    :param seconds: how long a generation takes.
+    :param port: 0 takes a free one.
+    """
+    key = secrets.token_hex(16)
+    command = ["-m", "airflow_provider_luma.emulator", "--port", str(port), "--seconds", str(seconds)]
+    emulator = stack.spawn("emulator", [sys.executable, *command], env={"LUMA_EMULATOR_KEY": key})
+    deadline = time.monotonic() + 60
+    while not (address := re.search(r"http://127\.0\.0\.1:\d+", emulator.last_lines())):
+        stack.check()
+        if time.monotonic() > deadline:
+            raise TimeoutError("the emulator did not say where it listens")
+        time.sleep(0.1)
+    what = f"emulated at {address[0]}: {seconds} s a video, nothing is billed"
+    return Gateway(address[0], key, what, patience=180, extra=json.dumps({"typical_seconds": seconds}))

@@ -1,0 +1,47 @@
+"""What ``make demo`` and ``make up`` share: where they keep things, and how they begin and end."""
+
+from __future__ import annotations
+
+import fcntl
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dev.airflow_rest import BrokenDag
+from dev.airflow_stack import Interrupted, StackError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+CACHE = REPOSITORY / ".cache"
+VIDEOS = REPOSITORY / "demo-videos"
+
+
+def alone_in_checkout(name: str, run: Callable[[], int]) -> int:
+    """
+    Run something of which there is one at a time in this checkout; return its exit code.
+
+    An interruption, or a failure of the Airflow that it started, ends in a line on stderr and a code of its
+    own.
+    """
+    CACHE.mkdir(exist_ok=True)
+    with (CACHE / f"{name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"Another `make {name}` is running in this checkout.", file=sys.stderr)
+            return 1
+        try:
+            return run()
+        except KeyboardInterrupt as interruption:
+            print(
+                "\nInterrupted; everything that was started is stopped. "
+                "A generation that the real gateway has accepted goes on there.",
+                file=sys.stderr,
+            )
+            return 128 + (interruption.signum if isinstance(interruption, Interrupted) else signal.SIGINT)
+        except (StackError, BrokenDag, TimeoutError) as error:
+            print(f"\n`make {name}` failed: {error}", file=sys.stderr)
+            return 1

@@ -1,0 +1,91 @@
+"""
+A place to click around: ``make up`` starts a real Airflow with its UI, in front of an emulated gateway.
+
+The connection and the example DAGs are there, ready to be triggered; the emulator's own page shows what was
+generated. With ``LUMA_SUBSCRIPTION_KEY`` set (and ``LUMA_HOST``, for another gateway than the provider's
+default) generations are ordered from the real gateway instead, and billed.
+
+Runs until Ctrl-C; then everything that was started is stopped. Each start is a fresh Airflow, because an
+emulator keeps its generations in memory only: an older run would ask for ids that nobody knows. Kept videos
+stay in ``demo-videos/``; the home of the last Airflow (logs included) in ``.cache/up/``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import shutil
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from dev.airflow_stack import AirflowStack, free_port
+from dev.gateway import emulated_gateway, real_gateway
+from dev.playground import CACHE, REPOSITORY, VIDEOS, alone_in_checkout
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: Long enough to watch a task wait, short enough to wait for it.
+EMULATED_SECONDS = 15
+EMULATOR_PORT = 8077
+#: The example that is most worth clicking on first.
+DAG_ID = "luma_text_to_video"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run until interrupted; return the exit code, which is 0 if it was up by then."""
+    parser = argparse.ArgumentParser(prog="make up", description="Airflow with its UI, to click around.")
+    parser.add_argument("--port", type=int, default=8080, help="of the UI (default: %(default)s), if free")
+    options = parser.parse_args(arguments)
+    return alone_in_checkout("up", lambda: _up(options.port))
+
+
+def _up(wanted: int) -> int:
+    began = time.monotonic()
+    home = CACHE / "up"
+    shutil.rmtree(home, ignore_errors=True)
+    port = free_port(wanted)
+    version = importlib.metadata.version("apache-airflow")
+    print(f"Airflow {version} is starting; Ctrl-C stops it …", flush=True)
+    stack = AirflowStack(
+        home,
+        dags=REPOSITORY / "dags",
+        env={"LUMA_DEMO_VIDEOS": str(VIDEOS), "AIRFLOW__CORE__TEST_CONNECTION": "Enabled"},
+        parallelism=4,
+        migrated_copies=CACHE / "airflow",
+        grace=3,
+        port=port,
+    )
+    with stack:
+        real = real_gateway()
+        gateway = real or emulated_gateway(stack, seconds=EMULATED_SECONDS, port=free_port(EMULATOR_PORT))
+        gateway.connect(stack)
+        stack.api.wait_for_dag(DAG_ID)
+        print(f"\nUp after {time.monotonic() - began:.0f} s.\n")
+        _say("Airflow", f"{stack.url}   no login is asked for: whoever opens it is an admin")
+        if port != wanted:
+            _say("", f"port {wanted} was taken")
+        _say("to begin", f"{stack.url}/dags/{DAG_ID}   button Trigger")
+        _say("connection", f"{stack.url}/connections   luma_default, and a button to test it")
+        _say("gateway", gateway.what)
+        if not real:
+            _say("its page", f"{gateway.host}/   what was generated, with the videos playing")
+        _say("videos", f"{VIDEOS}/   where the examples keep them")
+        print("\nCtrl-C stops everything.", flush=True)
+        try:
+            while True:
+                time.sleep(0.5)
+                stack.check()
+        except KeyboardInterrupt:
+            print("\nStopping …", flush=True)
+    print("Everything is stopped again.", flush=True)
+    return 0
+
+
+def _say(about: str, what: str) -> None:
+    print(f"  {about:<11} {what}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

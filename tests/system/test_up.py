@@ -1,0 +1,138 @@
+"""``make up`` as a person runs it: ready to click when it says so, and gone without a trace after Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+import requests
+
+from dev.airflow_rest import AirflowRest
+from dev.airflow_stack import marked_processes
+from tests.places import REPOSITORY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+READY = "Ctrl-C stops everything."
+
+
+class Playground:
+    """A running ``python -m dev.up``."""
+
+    def __init__(self, output: Path, port: int) -> None:
+        self.output = output
+        with output.open("wb") as sink:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "dev.up", "--port", str(port)],
+                cwd=REPOSITORY,
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                env={name: value for name, value in os.environ.items() if not name.startswith("LUMA_")},
+            )
+
+    def said(self) -> str:
+        return self.output.read_text()
+
+    def address(self, about: str) -> str:
+        found = re.search(rf"^  {about} +\D*(http://127\.0\.0\.1:\d+)", self.said(), re.MULTILINE)
+        assert found is not None, self.said()
+        return found[1]
+
+    def wait_until(self, words: str, timeout: float = 120) -> None:
+        deadline = time.monotonic() + timeout
+        while words not in self.said():
+            assert self.process.poll() is None, self.said()
+            assert time.monotonic() < deadline, self.said()
+            time.sleep(0.2)
+
+    def processes(self) -> list[psutil.Process]:
+        """Return the processes of its Airflow, whoever started it in this checkout."""
+        home = f"{REPOSITORY}/.cache/up"
+        return [found for found in marked_processes() if home_of(found) == home]
+
+    def end(self, signum: int) -> int:
+        self.process.send_signal(signum)
+        return self.process.wait(60)
+
+
+def home_of(process: psutil.Process) -> str | None:
+    try:
+        return process.environ().get("AIRFLOW_HOME")
+    except psutil.Error:
+        return None
+
+
+@pytest.fixture
+def playground(tmp_path: Path) -> Iterator[Playground]:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        running = Playground(tmp_path / "up.out", taken.getsockname()[1])
+        yield running
+        if running.process.poll() is None:
+            running.end(signal.SIGTERM)
+
+
+class TestUp:
+    def test_is_ready_to_click_and_leaves_nothing_behind(self, playground: Playground) -> None:
+        playground.wait_until(READY)
+        ui, gateway = playground.address("Airflow"), playground.address("its page")
+        assert "was taken" in playground.said()
+        assert requests.get(ui, timeout=10).ok
+        assert "Luma emulator" in requests.get(gateway, timeout=10).text
+
+        api = AirflowRest(ui, check=lambda: None)
+        api.login()
+        assert api.call("GET", "importErrors")["total_entries"] == 0
+        (connection,) = api.call("GET", "connections")["connections"]
+        assert connection["connection_id"] == "luma_default"
+        tested = {"connection_id": "luma_default", "conn_type": "luma", "host": gateway}
+        assert api.call("POST", "connections/test", tested)["status"] is True
+        run_id = api.trigger("luma_text_to_video", {"prompt": "A door that opens by itself"})
+        assert api.wait_for_run("luma_text_to_video", run_id).state == "success"
+        state = requests.get(f"{gateway}/_emulator/state", timeout=10).json()
+        assert [made["prompt"] for made in state["generations"]] == ["A door that opens by itself"]
+
+        assert playground.processes()
+        assert playground.end(signal.SIGINT) == 0
+        assert playground.processes() == []
+        assert playground.said().rstrip().endswith("Everything is stopped again.")
+        for address in (ui, gateway):
+            with pytest.raises(requests.ConnectionError):
+                requests.get(address, timeout=5)
+
+    @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP])
+    def test_that_is_ended_while_it_starts_leaves_nothing_behind(
+        self, playground: Playground, signum: int
+    ) -> None:
+        playground.wait_until("is starting")
+        deadline = time.monotonic() + 60
+        while len(playground.processes()) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+        assert playground.end(signum) == 128 + signum
+        assert playground.processes() == []
+        assert "everything that was started is stopped" in playground.said()
+
+    def test_is_one_in_a_checkout(self, playground: Playground) -> None:
+        playground.wait_until("is starting")
+        done = subprocess.run(
+            [sys.executable, "-m", "dev.up"],
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+        assert (done.returncode, done.stderr) == (1, "Another `make up` is running in this checkout.\n")
