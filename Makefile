@@ -29,7 +29,7 @@ export UV_CACHE_DIR ?= $(cache)/uv
 export TMPDIR := $(cache)/tmp
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-oldest test-crash test-browser screenshots crash takeover many lint fix clean \
+.PHONY: help demo up test test-oldest test-crash test-browser screenshots crash takeover many docs lint fix clean \
 	bench bench-loop bench-triggerer bench-crowd bench-tasks bench-schedule bench-refused bench-page
 
 help: ## list the targets
@@ -119,6 +119,11 @@ bench-refused: $(stamp) ## have a gateway refuse a thousand waits, and watch the
 bench-page: $(stamp) ## write the figures of benchmarks/results into docs/performance.md
 	$(bin)/python -m benchmarks.page
 
+docs: $(stamp) ## build the documentation's site into .cache/docs; a warning is an error
+	@mkdir -p $(TMPDIR)
+	@$(bin)/python -m sphinx -q -n -W --keep-going -d $(cache)/doctrees docs $(cache)/docs $(ARGS)
+	@echo 'Open $(cache)/docs/index.html'
+
 lint: $(stamp) ## check style and types
 	$(bin)/ruff check .
 	$(bin)/ruff format --check .
@@ -149,7 +154,7 @@ $(stamp): pyproject.toml constraints.txt
 	@test -x $(bin)/pip || $(PYTHON) -m venv $(venv) || { \
 	    rm -rf $(venv); echo 'The virtual environment could not be made. On Debian: apt-get install python3-venv' >&2; exit 1; }
 	$(bin)/python -m pip install --quiet --no-cache-dir uv==$(UV_VERSION)
-	$(call install,constraints.txt,$(bin)/python,-e '.[dev$(comma)system]')
+	$(call install,constraints.txt,$(bin)/python,-e '.[dev$(comma)system$(comma)docs]')
 	@touch $@
 
 $(benched): $(stamp)

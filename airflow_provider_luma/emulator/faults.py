@@ -463,6 +463,7 @@ def _zipped(start: bytes, end: bytes, size: int) -> bytes:
 
 _HOW = {"how": "reset"}
 
+#: Every fault by its name; ``python -m airflow_provider_luma.emulator --help`` lists them.
 FAULTS: dict[str, Fault] = {
     fault.name: fault
     for fault in itertools.chain(
