@@ -29,7 +29,7 @@ export UV_CACHE_DIR ?= $(cache)/uv
 export TMPDIR := $(cache)/tmp
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-oldest test-crash test-browser screenshots crash takeover many docs lint fix clean \
+.PHONY: help demo up test test-oldest test-crash test-browser screenshots crash takeover many docs docs-tables lint fix clean \
 	bench bench-loop bench-triggerer bench-crowd bench-tasks bench-schedule bench-refused bench-page
 
 help: ## list the targets
@@ -123,6 +123,10 @@ docs: $(stamp) ## build the documentation's site into .cache/docs; a warning is 
 	@mkdir -p $(TMPDIR)
 	@$(bin)/python -m sphinx -q -n -W --keep-going -d $(cache)/doctrees docs $(cache)/docs $(ARGS)
 	@echo 'Open $(cache)/docs/index.html'
+
+docs-tables: $(stamp) ## write the tables that the code has already into the pages of docs
+	@mkdir -p $(TMPDIR)
+	$(bin)/python -m dev.docs_tables
 
 lint: $(stamp) ## check style and types
 	$(bin)/ruff check .
