@@ -29,8 +29,8 @@ export UV_CACHE_DIR ?= $(cache)/uv
 export TMPDIR := $(cache)/tmp
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-oldest test-crash test-browser screenshots crash takeover many docs docs-tables lint fix clean \
-	bench bench-loop bench-triggerer bench-crowd bench-tasks bench-schedule bench-refused bench-page
+.PHONY: help demo up test test-oldest test-crash test-browser screenshots crash takeover many docs docs-tables lint \
+	fix clean bench bench-loop bench-triggerer bench-crowd bench-tasks bench-schedule bench-refused bench-page
 
 help: ## list the targets
 	@echo 'make TARGET, where TARGET is one of'
