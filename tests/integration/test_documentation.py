@@ -1,41 +1,37 @@
-"""What the README and the docs tell a user to type, typed."""
+"""What the README and the docs say: every link leads somewhere, every block is taken care of."""
 
 from __future__ import annotations
 
+import configparser
 import json
 import os
 import re
 import subprocess
 import sys
+import tomllib
 from typing import TYPE_CHECKING
 
 import pytest
 
 from airflow_provider_luma import __version__
-from tests.places import AIRFLOW_HOME, REPOSITORY
+from tests.pages import PAGES, anchors, blocks, commands, kind_of, links
+from tests.places import REPOSITORY
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from airflow_provider_luma.emulator import Emulator
-
-PAGES = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md")])
-LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+AIRFLOW_SETTING = re.compile(r"`\[(\w+)\] (\w+)`|AIRFLOW__([A-Z_]+?)__([A-Z_]+)\b")
 
 
-def blocks(page: str, language: str) -> list[str]:
-    """Return the fenced blocks of a page in a language, without the indent of a list."""
-    found = re.findall(
-        rf"^( *)```{language}\n(.*?)^ *```$", (REPOSITORY / page).read_text(), re.MULTILINE | re.DOTALL
-    )
-    return [re.sub(rf"^{indent}", "", text, flags=re.MULTILINE) for indent, text in found]
+def named(page: Path) -> str:
+    return page.relative_to(REPOSITORY).as_posix()
 
 
-def airflow(*arguments: str, **environment: str) -> str:
+def airflow(*arguments: str) -> str:
     """Run the airflow command line in the tests' own home and return what it printed."""
     done = subprocess.run(
         [sys.executable, "-m", "airflow", *arguments],
-        env={**os.environ, **environment},
+        env=os.environ,
         check=False,
         capture_output=True,
         text=True,
@@ -51,82 +47,110 @@ def rows(printed: str) -> list[dict[str, str]]:
     return found
 
 
+@pytest.mark.parametrize("page", PAGES, ids=named)
 class TestLinks:
-    @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
     def test_inside_the_project_lead_somewhere(self, page: Path) -> None:
-        for target in LINK.findall(page.read_text()):
+        for target in links(page):
             if not target.startswith(("http://", "https://", "#", "mailto:")):
-                assert (page.parent / target.split("#")[0]).exists(), f"{page.name}: {target}"
+                assert (page.parent / target.split("#")[0]).exists(), target
+
+    def test_lead_to_headings_that_there_are(self, page: Path) -> None:
+        for target in links(page):
+            path, _, anchor = target.partition("#")
+            if anchor and not path.startswith(("http://", "https://")):
+                other = (page.parent / path).resolve() if path else page
+                assert anchor in anchors(other), f"{target}: {sorted(anchors(other))}"
 
 
-class TestTheReadmesCommands:
-    def test_are_targets_of_make(self) -> None:
+@pytest.mark.parametrize("page", PAGES, ids=named)
+class TestEveryBlock:
+    def test_is_run_or_read_by_a_test(self, page: Path) -> None:
+        """A block of a kind that is not known here would be a snippet that nobody has run."""
+        unknown = [f"{block}: {block.text}" for block in blocks(page=named(page)) if block.kind is None]
+        assert not unknown, f"see Block.kind in tests/pages.py: {unknown}"
+
+
+class TestCommands:
+    @pytest.mark.parametrize("block", blocks("commands"), ids=str)
+    def test_of_make_are_its_targets(self, block) -> None:
         makefile = (REPOSITORY / "Makefile").read_text()
-        commands = [line for block in blocks("README.md", "bash") for line in block.splitlines()]
-        targets = [line.split()[1] for line in commands if line.startswith("make ")]
-        assert targets == ["demo", "test"]
-        assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
+        for command in commands(block.text):
+            if kind_of(command) == "make":
+                assert re.search(rf"^{command[1]}:", makefile, re.MULTILINE), command
 
-    @pytest.mark.usefixtures("airflow_database")
-    def test_add_and_test_the_connection(self, emulator: Emulator) -> None:
-        (add,) = [block for block in blocks("README.md", "bash") if "connections add" in block]
-        words = add.strip().replace('"$LUMA_SUBSCRIPTION_KEY"', emulator.key).split()
-        assert words[0] == "airflow"
-        airflow(*words[1:], "--conn-host", emulator.url)
-        try:
-            (test,) = blocks("docs/connection.md", "bash")
-            said = airflow(*test.split()[1:], AIRFLOW__CORE__TEST_CONNECTION="Enabled")
-            assert "success" in said, said
-            assert emulator.paid == 0
-        finally:
-            airflow("connections", "delete", "luma_default")
-
-    def test_export_a_connection_that_can_be_read(self) -> None:
-        (export,) = [block for block in blocks("README.md", "bash") if block.startswith("export")]
-        value = export.split("=", 1)[1].strip().strip("'")
-        assert json.loads(value)["conn_type"] == "luma"
+    @pytest.mark.parametrize("block", blocks("commands"), ids=str)
+    def test_of_pip_name_this_project_and_its_extras(self, block) -> None:
+        project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+        for command in commands(block.text):
+            if kind_of(command) == "pip":
+                words = command[2:]
+                while "-c" in words:
+                    at = words.index("-c")
+                    assert (REPOSITORY / words[at + 1]).exists()
+                    del words[at : at + 2]
+                (what,) = words
+                name, extras = re.fullmatch(r"([\w.-]+)(?:\[([\w,-]+)\])?", what).groups()
+                assert name in (".", project["name"])
+                assert set((extras or "").split(",")) <= {"", *project["optional-dependencies"]}
 
 
-@pytest.mark.usefixtures("connect", "airflow_database")
-class TestTheReadmesDag:
-    def test_ends_with_the_videos_address(self, emulator: Emulator) -> None:
-        (source,) = blocks("README.md", "python")
-        folder = AIRFLOW_HOME / "readme"
-        folder.mkdir(exist_ok=True)
-        (folder / "readme_dag.py").write_text(source)
-        code = f"""
-import sys
-sys.path.insert(0, {str(REPOSITORY)!r})
-from tests.integration.dags import dag_from
-run = dag_from({str(folder / "readme_dag.py")!r}, "nightly_jellyfish").test()
-assert run.state == "success", run.state
-"""
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            env={**os.environ, "AIRFLOW__CORE__DAGS_FOLDER": str(folder)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=120,
-        )
-        assert done.returncode == 0, done.stdout[-3000:]
-        (generation,) = emulator.generations.values()
-        assert re.fullmatch(
-            r"A giant floating jellyfish over a city skyline on \d{4}-\d\d-\d\d", generation.prompt
-        )
+class TestWhatIsRead:
+    @pytest.mark.parametrize("block", blocks("http"), ids=str)
+    def test_requests(self, block) -> None:
+        head, _, body = block.text.partition("\n\n")
+        first, *headers = head.splitlines()
+        assert re.fullmatch(r"(GET|PUT|POST|DELETE) /\S+ HTTP/1\.1", first)
+        assert all(re.fullmatch(r"[\w-]+: .+", header) for header in headers)
+        if body.strip():
+            assert isinstance(json.loads(body), dict)
+
+    @pytest.mark.parametrize("block", blocks("json"), ids=str)
+    def test_connections(self, block) -> None:
+        from airflow.models import Connection
+
+        from airflow_provider_luma.hooks.connection import settings_from
+
+        for conn_id, fields in json.loads(block.text).items():
+            fields["extra"] = json.dumps(fields.get("extra", {}))
+            assert settings_from(Connection(conn_id=conn_id, **fields), conn_id).key
+
+    @pytest.mark.parametrize(
+        "block",
+        [block for block in blocks("commands") if "AIRFLOW_CONN_LUMA_DEFAULT" in block.text],
+        ids=str,
+    )
+    def test_connections_in_the_environment(self, block) -> None:
+        for command in commands(block.text):
+            name, value = command[1].split("=", 1)
+            assert name == "AIRFLOW_CONN_LUMA_DEFAULT"
+            assert json.loads(value)["conn_type"] == "luma"
+
+    @pytest.mark.parametrize("block", blocks("ini"), ids=str)
+    def test_files_of_settings(self, block) -> None:
+        parser = configparser.ConfigParser()
+        parser.read_string(block.text)
+        for section in parser.sections():
+            for option, value in parser[section].items():
+                assert option in options(section), f"[{section}] {option}"
+                if option.endswith("_kwargs"):
+                    assert isinstance(json.loads(value), dict)
 
 
-class TestEveryDagOfTheDocs:
-    @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
-    def test_can_be_loaded(self, page: Path, tmp_path: Path) -> None:
-        from tests.integration.dags import bag_of
+def options(section: str) -> set[str]:
+    """Return the names of a section's settings in the Airflow at hand."""
+    from airflow.configuration import conf
 
-        for number, source in enumerate(blocks(str(page.relative_to(REPOSITORY)), "python")):
-            file = tmp_path / f"dag_{number}.py"
-            file.write_text(source)
-            bag = bag_of(file)
-            assert not bag.import_errors, bag.import_errors
-            assert bag.dags, source
+    return set(conf.configuration_description.get(section, {}).get("options", {}))
+
+
+class TestSettingsOfAirflow:
+    @pytest.mark.parametrize("page", PAGES, ids=named)
+    def test_that_a_page_names_are_there(self, page: Path) -> None:
+        if "min_heartbeat_interval" not in options("workers"):
+            pytest.skip("the pages name the settings of Airflow 3")
+        for match in AIRFLOW_SETTING.finditer(page.read_text()):
+            section, option = (group.lower() for group in match.groups() if group)
+            assert option in options(section), match[0]
 
 
 @pytest.mark.usefixtures("airflow_database")
