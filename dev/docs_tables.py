@@ -15,6 +15,8 @@ import re
 import tempfile
 from pathlib import Path
 
+#: In the column of the defaults, where there is none.
+NO_DEFAULT = "\N{EN DASH}"
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGES = [DOCS / "operators.md", DOCS / "testing.md"]
 TABLE = re.compile(r"(<!-- (parameters|faults)(?:: ([\w.]+))? -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -66,7 +68,7 @@ def table(path: str) -> str:
     if missing:
         raise ValueError(f"{path}: the docstring does not describe {', '.join(sorted(missing))}")
     rows = ["| parameter | default | meaning |", "|---|---|---|"]
-    rows += [f"| `{name}` | {known.get(name) or '–'} | {text} |" for name, text in texts.items()]
+    rows += [f"| `{name}` | {known.get(name) or NO_DEFAULT} | {text} |" for name, text in texts.items()]
     return "\n".join(rows) + "\n"
 
 

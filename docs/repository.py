@@ -30,7 +30,7 @@ PAGES = {"CHANGELOG.md": "changelog.rst"}
 
 def read(app: Sphinx, docname: str, source: list[str]) -> None:
     """Turn links into the repository into links within the site, and the root page into a toctree."""
-    if not app.env.doc2path(docname).suffix == ".md":
+    if app.env.doc2path(docname).suffix != ".md":
         return
 
     def link(found: re.Match[str]) -> str:
@@ -58,13 +58,14 @@ def shown_files(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
         path = REPOSITORY / name
         if path.is_dir():
             files = sorted(file.name for file in path.iterdir() if file.is_file())
-            yield page(name, "".join(f"<li>{shown(app, name, file)}</li>" for file in files).join(["<ul>", "</ul>"]))
+            entries = "".join(f"<li>{shown(name, file)}</li>" for file in files)
+            yield page(name, f"<ul>{entries}</ul>")
             yield from (file_page(app, f"{name}/{file}") for file in files)
         else:
             yield file_page(app, name)
 
 
-def shown(app: Sphinx, folder: str, file: str) -> str:
+def shown(folder: str, file: str) -> str:
     """Return the link to a file on its folder's page."""
     name = html.escape(file)
     return f'<a href="{html.escape(folder.rsplit("/", 1)[-1])}/{name}.html"><code>{name}</code></a>'

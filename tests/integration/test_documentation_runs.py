@@ -1,8 +1,8 @@
 """
 What the README and the docs tell a user to type, typed: each DAG, each script, each test, each command.
 
-Where a page has a bucket there is a folder here, where it has the vendor's gateway there is the emulator, and its ports
-are free ones. Nothing else is changed.
+Where a page has a bucket there is a folder here, where it has the vendor's gateway there is the emulator, its
+ports are free ones, and what adds a connection is followed by its test. Nothing else is changed.
 """
 
 from __future__ import annotations
@@ -205,7 +205,7 @@ def state_of(url: str) -> dict[str, Any]:
 def typed(
     page: str, home: Home, port: int
 ) -> tuple[list[str] | None, list[tuple[dict[str, str], list[str], int]]]:
-    """Return the command of a page that starts an emulator, and those of airflow with what was exported before."""
+    """Return the command of a page that starts an emulator, and those of airflow with their environment."""
     emulator, steps, exported = None, [], {}
     known = {"LUMA_SUBSCRIPTION_KEY": KEY, "PWD": str(home.folder.parent)}
     for block in blocks("commands", page=page):

@@ -1,4 +1,4 @@
-"""The site that ``make docs`` builds: without a warning, with no link that leads nowhere, and from no other host."""
+"""The site that ``make docs`` builds: no warning, no link that leads nowhere, nothing from another host."""
 
 from __future__ import annotations
 

@@ -23,9 +23,7 @@ FAMILY = {
 }
 TROUBLESHOOTING = (REPOSITORY / "docs" / "troubleshooting.md").read_text()
 OURS, AIRFLOWS = TROUBLESHOOTING.split("## What Airflow says")
-SECTIONS = {
-    name: text for name, text in re.findall(r"^### (\w+)\n(.*?)(?=^##|\Z)", OURS, re.MULTILINE | re.DOTALL)
-}
+SECTIONS = dict(re.findall(r"^### (\w+)\n(.*?)(?=^##|\Z)", OURS, re.MULTILINE | re.DOTALL))
 #: What stands for something that varies.
 GAP = "…"
 
