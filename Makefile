@@ -121,7 +121,8 @@ bench-page: $(stamp) ## write the figures of benchmarks/results into docs/perfor
 
 docs: $(stamp) ## build the documentation's site into .cache/docs; a warning is an error
 	@mkdir -p $(TMPDIR)
-	@$(bin)/python -m sphinx -q -n -W --keep-going -d $(cache)/doctrees docs $(cache)/docs $(ARGS)
+	@rm -rf $(cache)/docs
+	@$(bin)/python -m sphinx -q -E -n -W --keep-going -d $(cache)/doctrees docs $(cache)/docs $(ARGS)
 	@echo 'Open $(cache)/docs/index.html'
 
 docs-tables: $(stamp) ## write the tables that the code has already into the pages of docs

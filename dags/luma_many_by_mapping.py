@@ -36,7 +36,7 @@ with DAG(
         wait_for_completion=True,
         deferrable=True,
         destination=f"file://{FOLDER}/",
-        # Of the many, so many submit at once; waiting takes no worker.
+        # Of the many, so many are under way at once: those that wait count, though they hold no worker.
         max_active_tis_per_dag=8,
         map_index_template="{{ task.prompt }}",
     ).expand(prompt=write_prompts())
