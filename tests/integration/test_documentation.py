@@ -78,6 +78,12 @@ class TestCommands:
             if kind_of(command) == "make":
                 assert re.search(rf"^{command[1]}:", makefile, re.MULTILINE), command
 
+    @pytest.mark.parametrize("page", PAGES, ids=named)
+    def test_of_make_within_the_text_are_its_targets(self, page: Path) -> None:
+        makefile = (REPOSITORY / "Makefile").read_text()
+        for target in re.findall(r"`make ([a-z-]+)", page.read_text()):
+            assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
     @pytest.mark.parametrize("block", blocks("commands"), ids=str)
     def test_of_pip_name_this_project_and_its_extras(self, block) -> None:
         project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
