@@ -111,14 +111,18 @@ class TestWhatIsRead:
             assert isinstance(json.loads(body), dict)
 
     @pytest.mark.parametrize("block", blocks("json"), ids=str)
-    def test_connections(self, block) -> None:
-        from airflow.models import Connection
+    def test_connections_of_a_secrets_backend(self, block, tmp_path: Path) -> None:
+        from airflow.secrets.local_filesystem import LocalFilesystemBackend
 
         from airflow_provider_luma.hooks.connection import settings_from
 
-        for conn_id, fields in json.loads(block.text).items():
-            fields["extra"] = json.dumps(fields.get("extra", {}))
-            assert settings_from(Connection(conn_id=conn_id, **fields), conn_id).key
+        file = tmp_path / "connections.json"
+        file.write_text(block.text)
+        backend = LocalFilesystemBackend(connections_file_path=str(file))
+        for conn_id in json.loads(block.text):
+            settings = settings_from(backend.get_connection(conn_id), conn_id)
+            assert settings.key
+            assert settings.max_concurrent_requests == 64
 
     @pytest.mark.parametrize(
         "block",
@@ -126,10 +130,10 @@ class TestWhatIsRead:
         ids=str,
     )
     def test_connections_in_the_environment(self, block) -> None:
-        for command in commands(block.text):
-            name, value = command[1].split("=", 1)
-            assert name == "AIRFLOW_CONN_LUMA_DEFAULT"
-            assert json.loads(value)["conn_type"] == "luma"
+        exported = dict(
+            command[1].split("=", 1) for command in commands(block.text) if kind_of(command) == "export"
+        )
+        assert json.loads(exported["AIRFLOW_CONN_LUMA_DEFAULT"])["conn_type"] == "luma"
 
     @pytest.mark.parametrize("block", blocks("ini"), ids=str)
     def test_files_of_settings(self, block) -> None:
