@@ -32,6 +32,8 @@ class LumaError(AirflowException):
     :param retry_after: seconds for which the gateway asked to be left alone, if it did.
     :param money: what it means for money; ``None`` takes the class's own sentence.
     :param next_step: what to do about it; ``None`` takes the class's own sentence.
+    :type money: str | None
+    :type next_step: str | None
     """
 
     #: The name of this ending in a trigger's event. Stable: rows of an older release are read by a newer one.

@@ -112,6 +112,14 @@ class TestMoney:
         assert missing <= {"LumaError"}, missing
 
 
+class TestExamples:
+    def test_are_all_on_their_page(self) -> None:
+        page = (REPOSITORY / "docs" / "examples.md").read_text()
+        files = [path.name for path in (REPOSITORY / "dags").glob("*.py")]
+        assert files
+        assert [name for name in files if f"(../dags/{name})" not in page] == []
+
+
 class TestTheApiReference:
     def test_has_everything_of_the_readmes_table(self) -> None:
         reference = "".join(path.read_text() for path in (REPOSITORY / "docs").glob("api*.rst"))
