@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from airflow_provider_luma.emulator.faults import COMMON_OPTIONS, FAULTS
+from airflow_provider_luma.emulator.models import KEY_HEADER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 PREFIX = "/_emulator/"
 RIGHT_KEY = "<the right key>"
 WRONG_KEY = "<a wrong key>"
-_KEY_HEADER = "ocp-apim-subscription-key"
 #: A key shorter than this is not looked for inside other text: it would be found in half of all words.
 _TELLING_LENGTH = 6
 
@@ -80,7 +80,7 @@ def redact_text(text: str, key: str) -> str:
 
 
 def _header(name: str, value: str, key: str) -> str:
-    if name.lower() == _KEY_HEADER:
+    if name.lower() == KEY_HEADER.lower():
         return RIGHT_KEY if value == key else WRONG_KEY
     if name.lower() in ("authorization", "proxy-authorization"):
         return "<redacted>"

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from multidict import CIMultiDictProxy
 
+#: The header that carries the subscription key.
+KEY_HEADER = "Ocp-Apim-Subscription-Key"
+
 GENERATE = "generate"
 GENERATE_FROM_IMAGE = "generateRequestFromImage"
 GET_STATUS = "getStatus"

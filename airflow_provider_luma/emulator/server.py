@@ -36,6 +36,7 @@ from airflow_provider_luma.emulator.models import (
     GENERATE,
     GENERATE_FROM_IMAGE,
     GET_STATUS,
+    KEY_HEADER,
     TARGETS,
     UNKNOWN,
     VIDEO,
@@ -54,7 +55,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("airflow_provider_luma.emulator")
 
-KEY_HEADER = "Ocp-Apim-Subscription-Key"
 STATUS_ID_FIELDS = ("both", "task_id", "requestId")
 _TARGET_BY_PATH = {
     "/lumalabs-ai/v1/generate": GENERATE,
@@ -468,7 +468,7 @@ class Emulator:
             self._renderers.shutdown(wait=True, cancel_futures=True)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        if request.path == "/" or request.path.startswith(control.PREFIX):
+        if page.is_meant_by(request) or request.path.startswith(control.PREFIX):
             return await self._handle_own(request)
         target = _target_of(request)
         with self._lock:

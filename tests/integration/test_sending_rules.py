@@ -329,7 +329,7 @@ class TestRedirectsAreNeverFollowed:
         with socket.create_connection(
             ("127.0.0.1", int(gateway.other_host().url.rpartition(":")[2]))
         ) as sock:
-            sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            sock.sendall(b"GET /x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
             sock.recv(100)
 
         assert len(gateway.other_host().requests) == 1

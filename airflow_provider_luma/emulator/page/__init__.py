@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 
+from airflow_provider_luma.emulator.models import KEY_HEADER
+
 _FILES = {
     "/": ("index.html", "text/html"),
     "/_emulator/page.css": ("page.css", "text/css"),
@@ -27,6 +29,12 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
+
+
+def is_meant_by(request: web.BaseRequest) -> bool:
+    """Return whether a request is a person's for the page, and not one that strayed here with a key."""
+    read = request.method in (hdrs.METH_GET, hdrs.METH_HEAD)
+    return request.path == "/" and read and KEY_HEADER not in request.headers
 
 
 def file_for(request: web.BaseRequest) -> web.Response | None:

@@ -55,6 +55,12 @@ class TestTheFiles:
     @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
     def test_are_only_to_be_read(self, emulator, method):
         assert requests.request(method, emulator.url, timeout=5).status_code == 404
+        assert emulator.count("unknown") == 1
+
+    def test_are_not_what_is_asked_for_with_a_key(self, emulator):
+        """What strays here with a key, by a redirect for instance, must be seen."""
+        assert get(emulator, "/", **{"Ocp-Apim-Subscription-Key": emulator.key}).status_code == 404
+        assert emulator.count("unknown") == 1
 
 
 class TestWhatItShows:
