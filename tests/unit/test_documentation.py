@@ -132,3 +132,12 @@ class TestTheApiReference:
             assert module in reference, module
             if not reference.count(f"automodule:: {module}\n") and "." not in name:
                 assert re.search(rf"\b{name}$", reference, re.MULTILINE), name
+
+
+class TestThePictures:
+    def test_are_all_shown_somewhere(self) -> None:
+        folder = REPOSITORY / "docs" / "images"
+        pages = "\n".join(page.read_text() for page in (REPOSITORY / "docs").glob("*.md"))
+        unused = [picture.name for picture in folder.iterdir() if f"(images/{picture.name})" not in pages]
+
+        assert not unused
