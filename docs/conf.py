@@ -25,6 +25,8 @@ version = release = __version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "sphinx_copybutton", "repository"]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 exclude_patterns = ["_*"]
+# Dashes only: messages are quoted as they stand in a log.
+smartquotes_action = "D"
 
 # Headings get GitHub's anchors, so that a link with one leads to the same place here and there.
 myst_heading_anchors = 4
@@ -53,6 +55,7 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sphinx = False
+html_show_copyright = False
 pygments_style = "tango"
 pygments_dark_style = "github-dark"
 html_theme_options = {

@@ -3,6 +3,8 @@ The Sphinx extension by which the pages read well on GitHub and as a site, from 
 
 * A link to a file or folder of the repository (``../dags/x.py``) leads, in the site, to a page that shows it.
 * The table of contents is the root page itself: each heading with the links of the list below it.
+* A link whose text is a file's name (``[money.md](money.md)``) is called as the root page calls that page or,
+  with an anchor, as the heading is called.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
 REPOSITORY = Path(__file__).resolve().parent.parent
 LINK = re.compile(r"\]\(\.\./([^)#\s]+?)/?(#[^)\s]*)?\)")
 SECTION = re.compile(r"^## (.+?)\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
-ENTRY = re.compile(r"^- \[[^\]]*\]\(([\w-]+)\.(?:md|rst)\)", re.MULTILINE)
+ENTRY = re.compile(r"^- \[([^\]]*)\]\(([\w-]+)\.(?:md|rst)\)", re.MULTILINE)
+NAMED_BY_FILE = re.compile(r"\[([\w-]+)\.md\]\((\1\.md)(#[^)\s]*)?\)")
 #: Files of the repository that are pages of the site.
 PAGES = {"CHANGELOG.md": "changelog.rst"}
 
@@ -39,10 +42,15 @@ def read(app: Sphinx, docname: str, source: list[str]) -> None:
             return f"]({PAGES[path]}{anchor})"
         return f"](repository:{path}{anchor})"
 
-    source[0] = LINK.sub(link, source[0])
+    def named(found: re.Match[str]) -> str:
+        return f"[]({found[2]}{found[3]})" if found[3] else f"[{names.get(found[1], '')}]({found[2]})"
+
+    root = Path(app.srcdir, f"{app.config.root_doc}.md").read_text()
+    names = {page: name for name, page in ENTRY.findall(root)}
+    source[0] = NAMED_BY_FILE.sub(named, LINK.sub(link, source[0]))
     if docname == app.config.root_doc:
         for caption, text in SECTION.findall(source[0]):
-            entries = "\n".join(ENTRY.findall(text))
+            entries = "\n".join(f"{name} <{page}>" for name, page in ENTRY.findall(text))
             if entries:
                 source[0] += f"\n```{{toctree}}\n:hidden:\n:caption: {caption}\n\n{entries}\n```\n"
 
@@ -58,8 +66,7 @@ def shown_files(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
         path = REPOSITORY / name
         if path.is_dir():
             files = sorted(file.name for file in path.iterdir() if file.is_file())
-            entries = "".join(f"<li>{shown(name, file)}</li>" for file in files)
-            yield page(name, f"<ul>{entries}</ul>")
+            yield page(name, f"<ul>{''.join(f'<li>{shown(name, file)}</li>' for file in files)}</ul>")
             yield from (file_page(app, f"{name}/{file}") for file in files)
         else:
             yield file_page(app, name)
