@@ -16,12 +16,12 @@ def connection_fields() -> dict[str, dict[str, Any]]:
         "timeout": {
             "label": "Answer time-out",
             "description": "Seconds to wait for an answer, from the moment the connection stands. Empty: 30.",
-            "schema": {"type": ["number", "null"], "minimum": 0, "maximum": 600},
+            "schema": {"type": ["number", "null"], "minimum": 1, "maximum": 600},
         },
         "connect_timeout": {
             "label": "Connect time-out",
             "description": "Seconds to connect, proxy and TLS included. Empty: 10.",
-            "schema": {"type": ["number", "null"], "minimum": 0, "maximum": 600},
+            "schema": {"type": ["number", "null"], "minimum": 1, "maximum": 600},
         },
         "max_concurrent_requests": {
             "label": "Requests at once",
@@ -36,7 +36,7 @@ def connection_fields() -> dict[str, dict[str, Any]]:
         "typical_seconds": {
             "label": "Typical generation",
             "description": "Seconds that a generation usually takes; says when to look first. Empty: 60.",
-            "schema": {"type": ["number", "null"], "minimum": 0, "maximum": 86_400},
+            "schema": {"type": ["number", "null"], "minimum": 1, "maximum": 86_400},
         },
         "status_id_field": {
             "label": "Id field of getStatus",

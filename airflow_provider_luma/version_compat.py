@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from datetime import datetime
 
+from airflow.version import version as airflow_version
+
 try:
     from airflow.sdk.exceptions import AirflowRescheduleException, TaskDeferralError, TaskDeferralTimeout
 except ImportError:  # Airflow 2, and the early 3.x that kept them in core
@@ -30,6 +32,9 @@ try:
     from airflow.sdk.definitions._internal.types import SET_DURING_EXECUTION
 except ImportError:  # Airflow 2
     from airflow.utils.types import NOTSET as SET_DURING_EXECUTION  # type: ignore[attr-defined,no-redef]
+
+#: Whether this is Airflow 3 or later.
+AIRFLOW_3 = not airflow_version.startswith("2.")
 
 #: The word by which Airflow says that a deferral outlived its ``timeout``.
 TRIGGER_TIMEOUT = "Trigger timeout"
@@ -74,6 +79,7 @@ def first_poke_at(context: Any, retries: int) -> datetime | None:
 
 
 __all__ = [
+    "AIRFLOW_3",
     "NEVER_EXPIRE",
     "SET_DURING_EXECUTION",
     "TRIGGER_TIMEOUT",

@@ -85,17 +85,25 @@ class AirflowRest:
 
     :param url: the api-server's address, without a path.
     :param check: called while waiting; raises when waiting further makes no sense (a process has died).
+    :param password: of the user ``admin``; None where everybody is an admin.
     """
 
-    def __init__(self, url: str, *, check: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, url: str, *, check: Callable[[], None] = lambda: None, password: str | None = None
+    ) -> None:
         self.url = url
+        self._password = password
         self._check = check
         self._session = requests.Session()
         self._session.trust_env = False
 
     def login(self) -> None:
-        """Take a token; needs ``[core] simple_auth_manager_all_admins``."""
-        answer = self._session.get(f"{self.url}/auth/token", timeout=30)
+        """Take a token."""
+        if self._password is None:
+            answer = self._session.get(f"{self.url}/auth/token", timeout=30)
+        else:
+            user = {"username": "admin", "password": self._password}
+            answer = self._session.post(f"{self.url}/auth/token", json=user, timeout=30)
         answer.raise_for_status()
         self._session.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
 

@@ -22,6 +22,7 @@ import atexit
 import contextlib
 import ctypes
 import importlib.metadata
+import json
 import os
 import secrets
 import shutil
@@ -114,6 +115,7 @@ class AirflowStack:
     :param components: what to start, of :data:`COMPONENTS`.
     :param grace: seconds between SIGTERM and SIGKILL when stopping.
     :param port: of the UI and the API; 0 takes a free one.
+    :param password: of the user ``admin``; None asks nobody for a login.
     """
 
     def __init__(
@@ -128,15 +130,21 @@ class AirflowStack:
         components: Sequence[str] = tuple(COMPONENTS),
         grace: float = 15,
         port: int = 0,
+        password: str | None = None,
     ) -> None:
         self.home = home.resolve()
         self.mark = secrets.token_hex(8)
         self.fernet_key = Fernet.generate_key().decode()
         self.database = self.home / "airflow.db"
         self.url = f"http://127.0.0.1:{port or free_port()}"
-        self.api = AirflowRest(self.url, check=self.check)
+        self.api = AirflowRest(self.url, check=self.check, password=password)
         self.components: dict[str, Component] = {}
         self.env = self._environment(dags.resolve(), executor, parallelism) | dict(env or {})
+        self._password = password
+        if password is not None:
+            self.env["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS"] = "False"
+            self.env["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS"] = "admin:admin"
+            self.env["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"] = str(self.home / "passwords.json")
         self._migrated_copies = migrated_copies
         self._names = tuple(components)
         self._grace = grace
@@ -159,6 +167,10 @@ class AirflowStack:
         atexit.register(self.stop)
         try:
             (self.home / "tmp").mkdir(parents=True, exist_ok=True)
+            if self._password is not None:
+                passwords = self.home / "passwords.json"
+                passwords.touch(mode=0o600)
+                passwords.write_text(json.dumps({"admin": self._password}))
             self._migrate()
             for name in self._names:
                 self.start_component(name)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import secrets
 import shutil
 import sys
 import time
@@ -38,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="make up", description="Airflow with its UI, to click around.")
     parser.add_argument("--port", type=int, default=8080, help="of the UI (default: %(default)s), if free")
     options = parser.parse_args(arguments)
+    if not 0 < options.port < 65536:
+        parser.error(f"a port is a number from 1 to 65535, not {options.port}")
     return alone_in_checkout("up", lambda: _up(options.port))
 
 
@@ -46,6 +49,10 @@ def _up(wanted: int) -> int:
     home = CACHE / "up"
     shutil.rmtree(home, ignore_errors=True)
     port = free_port(wanted)
+    real = real_gateway()
+    # Whoever can open this Airflow can order generations: where they are billed, it asks for a password. A
+    # site in this machine's browser, too, could reach what asks for none.
+    password = secrets.token_urlsafe(9) if real else None
     version = importlib.metadata.version("apache-airflow")
     print(f"Airflow {version} is starting; Ctrl-C stops it …", flush=True)
     stack = AirflowStack(
@@ -56,16 +63,17 @@ def _up(wanted: int) -> int:
         migrated_copies=CACHE / "airflow",
         grace=3,
         port=port,
+        password=password,
     )
     with stack:
-        real = real_gateway()
         gateway = real or emulated_gateway(stack, seconds=EMULATED_SECONDS, port=free_port(EMULATOR_PORT))
         gateway.connect(stack)
         stack.api.wait_for_dag(DAG_ID)
         print(f"\nUp after {time.monotonic() - began:.0f} s.\n")
-        _say("Airflow", f"{stack.url}   no login is asked for: whoever opens it is an admin")
+        login = f"user admin, password {password}" if password else "no login is asked for"
+        _say("Airflow", f"{stack.url}   {login}")
         if port != wanted:
-            _say("", f"port {wanted} was taken")
+            _say("", f"port {wanted} is not to be had")
         _say("to begin", f"{stack.url}/dags/{DAG_ID}   button Trigger")
         _say("connection", f"{stack.url}/connections   luma_default, and a button to test it")
         _say("gateway", gateway.what)

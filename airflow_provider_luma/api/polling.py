@@ -64,6 +64,8 @@ NO_ADDRESS_WINDOW = 120.0
 NO_STATUS_WINDOW = 120.0
 #: Seconds from the first look of a wait in which not one look has succeeded.
 NO_ANSWER_WINDOW = 300.0
+#: How many notes of a kind a person is told: a gateway may put a new number into each of its words.
+MOST_NOTES = 20
 #: How often in a row a complaint must have been seen before its window ends a wait.
 CONFIRMING_LOOKS = 3
 #: Seconds between confirming looks, where the interval is longer.
@@ -187,8 +189,8 @@ class Wait:
     :param conn_id: the connection's id, for messages.
     :param schedule: when to look where ``poke_interval`` is ``None``.
     :param last_status: the gateway's word at the latest look that had one, be it an earlier process's.
-    :param told: what a person was told of this wait. Waits that share one log share it, so that a thousand do
-        not all say the same.
+    :param told: what a person was told of this wait, by kind. Waits that share one log share it, so that a
+        thousand do not all say the same.
     """
 
     request_id: str
@@ -200,7 +202,7 @@ class Wait:
     conn_id: str = ""
     schedule: Schedule = field(default_factory=Schedule)
     last_status: str = ""
-    told: list[str] = field(default_factory=list)
+    told: dict[str, set[str]] = field(default_factory=dict)
     #: Epoch seconds of the latest look that found it pending; ``None`` before there was one.
     pending_at: float | None = None
     _last_miss: str = ""
@@ -314,9 +316,9 @@ class Wait:
         if self.before_first_look(now):
             pause = max(self.schedule.first - (now - self.started_at), MIN_POKE_INTERVAL)
         if status is GenerationStatus.UNKNOWN:
-            return Pending(pause, self._once(f"unknown status {self.last_status!r}"))
+            return Pending(pause, self._once("status", f"unknown status {self.last_status!r}"))
         if before and before != self.last_status:
-            return Pending(pause, self._once(f"was {before!r}, is {self.last_status!r}"))
+            return Pending(pause, self._once("status", f"was {before!r}, is {self.last_status!r}"))
         return Pending(pause)
 
     def _of_miss(self, miss: Miss, now: float) -> Pending | GaveUp:
@@ -334,10 +336,10 @@ class Wait:
         if miss.fault in TOO_MANY:
             # Refused for being too many: the gateway is there and works.
             self._complaint, self._complaints = "", 0
-            return Pending(pause, self._once(f"the gateway {miss.detail}"))
+            return Pending(pause, self._once(miss.fault, f"the gateway {miss.detail}"))
         if self.answered:
             self._complaint, self._complaints = "", 0
-            return Pending(pause, self._once(f"the gateway {miss.detail}"))
+            return Pending(pause, self._once(miss.fault, f"the gateway {miss.detail}"))
         return self._complain("no answer", NO_ANSWER_WINDOW, now, error, pause=pause)
 
     def _complain(
@@ -358,19 +360,20 @@ class Wait:
         if over and self._complaints >= needed:
             return GaveUp(error, seen)
         normal = self.interval if pause is None else pause
-        note = self._once(f"{complaint}: {error.what}")
+        note = self._once(complaint, f"{complaint}: {error.what}")
         if over:
             # A pause that the gateway asked for is kept; the user's own interval need not be.
             soon = normal if normal > self.interval else min(normal, CONFIRMING_INTERVAL)
             return Pending(soon, note, confirming=True)
         return Pending(normal, note)
 
-    def _once(self, note: str) -> str | None:
-        """Return ``note`` the first time, then ``None``; after twenty of them, ``None`` for good."""
-        if note in self.told or len(self.told) >= 20:
+    def _once(self, kind: str, note: str) -> str | None:
+        """Return ``note`` the first time, then ``None``; after :data:`MOST_NOTES` of a kind, for good."""
+        told = self.told.setdefault(kind, set())
+        if note in told or len(told) >= MOST_NOTES:
             return None
-        self.told.append(note)
-        return note
+        told.add(note)
+        return f"{note} (the last note of this kind)" if len(told) == MOST_NOTES else note
 
     def _timeout(self, now: float, why: str = "") -> LumaError:
         if self._last_miss:

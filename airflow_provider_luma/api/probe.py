@@ -1,23 +1,29 @@
 """
 What a test of the connection comes to: how to read the answer to a question about an id that nobody has.
 
-Accepted is only what the gateway itself says of a generation: a ``status`` word, "not found" above all.
+Accepted is only what the gateway itself says of a generation: a ``status`` of its own, "not found" above all.
 Whatever else may answer at an address (a management layer, another service, a start page) has not judged
 the key.
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
-from airflow_provider_luma.api.gateway import Fault, Miss
+from airflow_provider_luma.api.gateway import STATUS_ID_FIELDS, Fault, Miss, read_status, status_call
+from airflow_provider_luma.api.models import GenerationStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from airflow_provider_luma.api.gateway import Answer, HttpCall
     from airflow_provider_luma.api.models import Generation
 
 _NOT_THIS_GATEWAY = (
     "Something answered, but not as this gateway does, so the key was not judged: check the base URL"
 )
+_ABOUT_THE_KEY = re.compile(r"subscription|\bkeys?\b|auth|denied|forbidden", re.IGNORECASE)
 _WORDS = {
     Fault.NOT_DELIVERED: "The host cannot be reached: check the base URL, the port, and a proxy in between",
     Fault.LOST: "The host was reached but gave no whole answer, so the key was not judged; try again",
@@ -27,21 +33,36 @@ _WORDS = {
     Fault.RATE: "The gateway limits requests right now, so the key was not judged; try again later",
     Fault.QUOTA: "The gateway's quota is used up for now; try again later",
     Fault.FIREWALL: "A firewall in front of the gateway turned the request away, so the key was not judged",
+    Fault.INPUT: "The gateway did not take the question: check the id field of getStatus, and the base URL",
+    Fault.CONFLICT: "The gateway was busy, so the key was not judged; try again later",
     Fault.REDIRECT: "The host points somewhere else, where the key is not sent: check the base URL",
     Fault.SERVER: "The gateway has a problem of its own, so the key was not judged; try again later",
     Fault.UNAVAILABLE: "The gateway is out of service, so the key was not judged; try again later",
 }
 
 
-def verdict(seen: Generation | Miss) -> tuple[bool, str]:
+def probe(request_id: str, status_id_field: str) -> Generator[HttpCall, Answer | Miss, tuple[bool, str]]:
     """
-    Say what the answer to a question about an id that nobody has shows of the connection.
+    Ask about an id that nobody has: yields the calls to make, returns whether the gateway accepted the key,
+    and a sentence for a person.
 
-    :return: whether the gateway accepted the key, and a sentence for a person.
+    One question is enough, unless it may have been the field's name that was not understood.
     """
+    fields = STATUS_ID_FIELDS if status_id_field == "auto" else (status_id_field,)
+    for name in fields:
+        seen = read_status((yield status_call(request_id, name)), request_id)
+        if not (isinstance(seen, Miss) and seen.http_status in (400, 404)):
+            break
+    return _verdict(seen)
+
+
+def _verdict(seen: Generation | Miss) -> tuple[bool, str]:
     if isinstance(seen, Miss):
         return False, f"{_WORDS.get(seen.fault, _NOT_THIS_GATEWAY)}. It {seen.detail}."
-    # A number is an HTTP status that somebody repeats in the body, not a word for a generation.
-    if seen.raw_status and not seen.raw_status.isdigit():
-        return True, "The gateway answered and accepted the key. Nothing was generated or charged."
-    return False, f"{_NOT_THIS_GATEWAY}."
+    if seen.status is GenerationStatus.UNKNOWN or not seen.raw_status:
+        # Many a service says {"status": "ok"}.
+        said = f" It says {seen.raw_status!r}." if seen.raw_status else ""
+        return False, f"{_NOT_THIS_GATEWAY}.{said}"
+    if seen.status is GenerationStatus.FAILED and seen.reason and _ABOUT_THE_KEY.search(seen.reason):
+        return False, f"{_WORDS[Fault.KEY]}. It says: {seen.reason.rstrip('.')}."
+    return True, "The gateway answered and accepted the key. Nothing was generated or charged."

@@ -16,8 +16,10 @@ EXCERPT_LENGTH = 200
 #: Characters that a quoted prompt has at most: prompts may be confidential.
 PROMPT_EXCERPT_LENGTH = 60
 
-_PASSWORD_IN_ADDRESS = re.compile(r"(?<=://)[^\s/@]*:[^\s/@]*@")
-_QUERY_OF_ADDRESS = re.compile(r"(://[^\s?#\"'<>]+)[?#][^\s\"'<>]+")
+_BEFORE_LAST_AT = re.compile(r"([\w+.-]*)://([^\s\"'<>]*)@")
+_QUERY = re.compile(r"(?<=[^\s?#\"'<>])\?[^\s\"'<>]*=[^\s\"'<>]*")
+#: Characters of a text that are looked at.
+_LOOKED_AT = 4000
 
 
 def one_line(text: str, limit: int = EXCERPT_LENGTH) -> str:
@@ -54,5 +56,17 @@ def shown_url(url: str) -> str:
 
 
 def without_credentials(text: str) -> str:
-    """Return ``text`` with the passwords and the queries of the addresses in it left out."""
-    return _QUERY_OF_ADDRESS.sub(r"\1?…", _PASSWORD_IN_ADDRESS.sub("…@", text))
+    """
+    Return ``text`` with what may be secret in the addresses in it left out: users, passwords, queries.
+
+    Of a very long text, only the start is returned.
+    """
+    return _QUERY.sub("?…", _BEFORE_LAST_AT.sub(_without_user, text[:_LOOKED_AT]))
+
+
+def _without_user(found: re.Match[str]) -> str:
+    scheme, before = found.groups()
+    first, slash, _ = before.partition("/")
+    # A storage's address has a connection's id there, and a path may hold an @ of its own.
+    harmless = ":" not in first and (slash or scheme.lower() not in ("http", "https", "ftp"))
+    return found[0] if harmless else f"{scheme}://…@"

@@ -29,14 +29,16 @@ RIGHT_KEY = "<the right key>"
 WRONG_KEY = "<a wrong key>"
 #: A key shorter than this is not looked for inside other text: it would be found in half of all words.
 _TELLING_LENGTH = 6
+#: What a generation has from whoever asked for it or planned it.
+_FROM_OUTSIDE = (
+    "prompt", "aspect_ratio", "image_url", "status", "reason", "video_url", "request_id", "answer",
+)  # fmt: skip
 
 
 async def handle(emulator: Emulator, request: web.BaseRequest) -> web.Response:
     """Answer one control request."""
     status, value = await _answer(emulator, request)
-    # Once more over everything: a prompt or an error may quote the key as well.
-    text = redact_text(json.dumps(value), json.dumps(emulator.key)[1:-1])
-    return web.Response(status=status, text=text, content_type="application/json")
+    return web.json_response(value, status=status)
 
 
 async def _answer(emulator: Emulator, request: web.BaseRequest) -> tuple[int, object]:
@@ -52,10 +54,10 @@ async def _answer(emulator: Emulator, request: web.BaseRequest) -> tuple[int, ob
             # In a thread: a redirect may have to start the other host first.
             return 200, await asyncio.to_thread(_DEEDS[name], emulator, arguments) or {"ok": True}
     except KeyError as error:
-        return 404, {"error": f"There is no generation {error}"}
+        return 404, {"error": redact_text(f"There is no generation {error}", emulator.key)}
     except (TypeError, ValueError) as error:
-        return 400, {"error": str(error)}
-    return 404, {"error": f"There is no {request.method} {request.path}"}
+        return 400, {"error": redact_text(str(error), emulator.key)}
+    return 404, {"error": redact_text(f"There is no {request.method} {request.path}", emulator.key)}
 
 
 def describe_request(record: RecordedRequest, key: str) -> dict[str, Any]:
@@ -68,7 +70,7 @@ def describe_request(record: RecordedRequest, key: str) -> dict[str, Any]:
         "headers": [[name, _header(name, value, key)] for name, value in record.headers.items()],
         "body": redact_text(record.body.decode("utf-8", "replace"), key),
         "client_port": record.client_port,
-        "request_id": record.request_id,
+        "request_id": record.request_id and redact_text(record.request_id, key),
         "fault": record.fault,
         "paid": record.paid,
     }
@@ -92,7 +94,22 @@ def _health(emulator: Emulator, query: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _state(emulator: Emulator, query: Mapping[str, str]) -> dict[str, Any]:
-    return emulator.describe(limit=int(query.get("limit", "1000")))
+    state = emulator.describe(limit=int(query.get("limit", "1000")))
+    # What came from outside may quote the key.
+    state["faults"] = _redacted(state["faults"], emulator.key)
+    for generation in state["generations"]:
+        for name in _FROM_OUTSIDE:
+            generation[name] = _redacted(generation[name], emulator.key)
+    return state
+
+
+def _redacted(value: Any, key: str) -> Any:
+    """Return plain data without the key in its texts; names of fields stay as they are."""
+    if isinstance(value, str):
+        return redact_text(value, key)
+    if isinstance(value, dict):
+        return {name: _redacted(one, key) for name, one in value.items()}
+    return [_redacted(one, key) for one in value] if isinstance(value, list) else value
 
 
 def _requests(emulator: Emulator, query: Mapping[str, str]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import logging
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
 
 log = logging.getLogger(__name__)
+
+#: Between two absolute paths; a path may hold a comma itself.
+_BETWEEN_PATHS = re.compile(r",\s*(?=/)|,\s*$")
 
 DEFAULT_TIMEOUT = 30.0
 DEFAULT_CONNECT_TIMEOUT = 10.0
@@ -245,7 +249,7 @@ class _Extras:
             return None
         if isinstance(value, str):
             # The form shows a pair with a comma in it, and gives it back so.
-            value = [path.strip() for path in value.split(",")]
+            value = [path.strip() for path in _BETWEEN_PATHS.split(value)]
             if len(value) == 1:
                 return value[0] or None
         if isinstance(value, list) and len(value) == 2 and all(isinstance(p, str) and p for p in value):
@@ -260,7 +264,8 @@ class _Extras:
             try:
                 value = json.loads(value)
             except (ValueError, RecursionError):
-                value = None
+                # The text may hold a password: it is not shown.
+                raise self.wrong("proxies", "must be a JSON object", "text that is none") from None
         if not isinstance(value, dict) or not all(
             isinstance(scheme, str) and isinstance(proxy, str) for scheme, proxy in value.items()
         ):

@@ -32,7 +32,7 @@ from airflow_provider_luma.api.gateway import (
 )
 from airflow_provider_luma.api.pacing import Pace
 from airflow_provider_luma.api.polling import Done, GaveUp, Schedule, Wait
-from airflow_provider_luma.api.probe import verdict
+from airflow_provider_luma.api.probe import probe
 from airflow_provider_luma.api.retry import MAX_WORKER_PAUSE, error_for, pause_before_next, rule
 from airflow_provider_luma.api.text import quoted_prompt, shown_url
 from airflow_provider_luma.exceptions import (
@@ -45,9 +45,10 @@ from airflow_provider_luma.get_provider_info import connection_fields, get_provi
 from airflow_provider_luma.hooks.connection import LumaSettings, settings_from
 from airflow_provider_luma.hooks.metrics import looked
 from airflow_provider_luma.hooks.transport import AsyncLumaSession, LumaSession, plain_reason
+from airflow_provider_luma.version_compat import AIRFLOW_3
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Generator
 
     import requests
     from airflow.providers.common.compat.sdk import Connection
@@ -104,7 +105,12 @@ class LumaHook(HttpHook):
 
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:
-        """Return the extras as fields of the connection form (read by Airflow before 3.2)."""
+        """
+        Return the extras as fields of the connection form (read by Airflow before 3.2).
+
+        Airflow 2 shows only what counts as true of the stored values, and shows lists and objects in Python's
+        spelling: what it would change by being looked at stays in its field for the whole extra.
+        """
         from flask_appbuilder.fieldwidgets import BS3TextFieldWidget
         from wtforms import BooleanField, IntegerField, StringField
         from wtforms.validators import Optional, any_of
@@ -119,7 +125,8 @@ class LumaHook(HttpHook):
             choices = [any_of(schema["enum"])] if "enum" in schema else []
             return kind(validators=[Optional(), *choices], widget=BS3TextFieldWidget(), **words)
 
-        return {name: widget(field) for name, field in connection_fields().items()}
+        unsafe = () if AIRFLOW_3 else ("verify", "cert", "proxies", "trust_env")
+        return {name: widget(field) for name, field in connection_fields().items() if name not in unsafe}
 
     @property
     def settings(self) -> LumaSettings:
@@ -272,19 +279,23 @@ class LumaHook(HttpHook):
 
     def look(self, request_id: str) -> Generation | Miss:
         """Look once at a generation: one request, or two until the id's field is settled. Free."""
-        if self._session is None:
-            self._session = LumaSession(self.settings, "task")
         steps = look(request_id, self.status_id_field)
         looked(self.luma_conn_id)
+        seen, self._status_id_field = self._answered(steps)
+        return seen
+
+    def _answered(self, steps: Generator[HttpCall, Answer | Miss, _T]) -> _T:
+        """Make the calls that ``steps`` asks for, and return what it comes to."""
+        if self._session is None:
+            self._session = LumaSession(self.settings, "task")
         try:
             call = next(steps)
             while True:
                 self._take_turn()
                 call = steps.send(self._session.exchange(call))
         except StopIteration as end:
-            result: tuple[Generation | Miss, str] = end.value
-            seen, self._status_id_field = result
-            return seen
+            result: _T = end.value
+            return result
 
     def get_status(self, request_id: str) -> Generation:
         """
@@ -338,7 +349,7 @@ class LumaHook(HttpHook):
         :return: whether the gateway accepted the key, and a sentence for a person.
         """
         try:
-            return verdict(self.look(f"connection-test-{uuid.uuid4()}"))
+            return self._answered(probe(f"connection-test-{uuid.uuid4()}", self.status_id_field))
         except LumaError as error:
             return False, str(error)
         finally:

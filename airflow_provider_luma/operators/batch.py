@@ -316,7 +316,7 @@ class LumaGenerateBatchOperator(BaseOperator):
             pendulum.from_timestamp(ends).to_iso8601_string(),
         )
         if not self.deferrable:
-            told: list[str] = []
+            told: dict[str, set[str]] = {}
             waits = [
                 Wait(one, now, ends, self.poke_interval, answered=True, conn_id=self.luma_conn_id, told=told)
                 for one in ids

@@ -181,7 +181,7 @@ class VideoKeeper:
             # Before the gateway is asked: what is kept needs nobody any more.
             manifest = _kept_already(target, request_id, video_url, self._overwrite)
             if manifest is not None:
-                self._log.log(self._log_level, "Already kept at %s; nothing is downloaded.", manifest.path)
+                self._log.log(self._log_level, "Already kept at %s; nothing is downloaded.", _shown(target))
                 return manifest
             if video_url is None:
                 video_url = _asked_for(hook, str(request_id))
@@ -265,7 +265,7 @@ class VideoKeeper:
             self._log_level,
             "Kept %s at %s: %d bytes, %s s, %s x %s",
             f"request {request_id}" if request_id else shown_url(url),
-            manifest.path,
+            _shown(target),
             manifest.bytes,
             manifest.seconds,
             manifest.width,
@@ -339,7 +339,14 @@ def rendered_destination(destination: Any, money: str = "This try has sent nothi
             "nothing.",
             money=money,
         )
-    return str(destination).strip()
+    text = str(destination).strip()
+    if without_credentials(text.partition("?")[0]) != text.partition("?")[0]:
+        raise LumaInvalidRequest(
+            "destination holds a user and a password, which would stand in XComs and manifests: name an "
+            "Airflow connection in their place, as in s3://aws_default@bucket/.",
+            money=money,
+        )
+    return text
 
 
 def hand_on(

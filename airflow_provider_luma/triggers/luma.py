@@ -154,7 +154,7 @@ class LumaBatchTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Look until every wait is over; yield the one event."""
-        told: list[str] = []
+        told: dict[str, set[str]] = {}
         waits = [
             Wait(
                 one,

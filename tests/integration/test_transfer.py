@@ -353,6 +353,18 @@ class TestDestinations:
             keep(destination, request_id=done, video_url=emulator.video_url(done)).execute(context)
         assert emulator.requests == []
 
+    @pytest.mark.parametrize(
+        "destination",
+        ["ftp://me:swordfish@host/videos/", "s3://AKIA:sword/fish@bucket/", "https://u:p@h/a.mp4?x=1"],
+    )
+    def test_one_with_a_password_is_refused_and_not_repeated(
+        self, destination: str, emulator: Emulator, done: str, context: dict[str, Any]
+    ) -> None:
+        with pytest.raises(LumaInvalidRequest, match="connection") as error:
+            keep(destination, request_id=done, video_url=emulator.video_url(done)).execute(context)
+        assert "fish" not in str(error.value)
+        assert emulator.requests == []
+
     def test_a_folder_without_a_request_id_is_an_error(
         self, emulator: Emulator, folder: Path, done: str, context: dict[str, Any]
     ) -> None:

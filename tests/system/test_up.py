@@ -15,8 +15,9 @@ import psutil
 import pytest
 import requests
 
+from airflow_provider_luma.emulator import Emulator
 from dev.airflow_rest import AirflowRest
-from dev.airflow_stack import marked_processes
+from dev.airflow_stack import free_port, marked_processes
 from tests.places import REPOSITORY
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ READY = "Ctrl-C stops everything."
 class Playground:
     """A running ``python -m dev.up``."""
 
-    def __init__(self, output: Path, port: int) -> None:
+    def __init__(self, output: Path, port: int, **environment: str) -> None:
         self.output = output
         with output.open("wb") as sink:
             self.process = subprocess.Popen(
@@ -38,7 +39,8 @@ class Playground:
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=subprocess.STDOUT,
-                env={name: value for name, value in os.environ.items() if not name.startswith("LUMA_")},
+                env={name: value for name, value in os.environ.items() if not name.startswith("LUMA_")}
+                | environment,
             )
 
     def said(self) -> str:
@@ -86,7 +88,7 @@ class TestUp:
     def test_is_ready_to_click_and_leaves_nothing_behind(self, playground: Playground) -> None:
         playground.wait_until(READY)
         ui, gateway = playground.address("Airflow"), playground.address("its page")
-        assert "was taken" in playground.said()
+        assert "is not to be had" in playground.said()
         assert requests.get(ui, timeout=10).ok
         assert "Luma emulator" in requests.get(gateway, timeout=10).text
 
@@ -109,6 +111,25 @@ class TestUp:
         for address in (ui, gateway):
             with pytest.raises(requests.ConnectionError):
                 requests.get(address, timeout=5)
+
+    def test_asks_for_a_password_where_generations_are_billed(self, tmp_path: Path) -> None:
+        with Emulator() as real:
+            key = {"LUMA_SUBSCRIPTION_KEY": real.key, "LUMA_HOST": real.url}
+            playground = Playground(tmp_path / "up.out", free_port(), **key)
+            try:
+                playground.wait_until(READY)
+                ui = playground.address("Airflow")
+                found = re.search(r"user admin, password (\S+)", playground.said())
+                assert found is not None, playground.said()
+                assert "billed to your key" in playground.said()
+                assert real.key not in playground.said()
+                assert requests.get(f"{ui}/auth/token", timeout=10).status_code in (401, 403)
+                api = AirflowRest(ui, password=found[1])
+                api.login()
+                assert api.call("GET", "connections")["total_entries"] == 1
+            finally:
+                playground.end(signal.SIGINT)
+            assert real.paid == 0, "nothing is ordered before somebody asks for it"
 
     @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP])
     def test_that_is_ended_while_it_starts_leaves_nothing_behind(

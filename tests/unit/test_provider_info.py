@@ -143,6 +143,9 @@ class TestTheFieldsOfTheForm:
     def test_have_the_bounds_of_the_settings(self, name):
         most = FIELDS[name]["schema"]["maximum"]
 
+        least = FIELDS[name]["schema"]["minimum"]
+        # Without a limit, no number is stored.
+        assert getattr(settings_of({name: least}), name) == (least or None)
         assert getattr(settings_of({name: most}), name) == most
         with pytest.raises(LumaConfigurationError, match=name):
             settings_of({name: most + 1})

@@ -53,7 +53,8 @@ def is_from_here(request: web.BaseRequest) -> bool:
     rebinding) or under ours with its own ``Origin``. It must neither read prompts nor arm faults.
     """
     origin = request.headers.get(hdrs.ORIGIN)
-    return _is_loopback(f"//{request.host}") and (origin is None or _is_loopback(origin))
+    own = f"{request.scheme}://{request.host}"
+    return _is_loopback(own) and (origin is None or origin.lower() == own.lower())
 
 
 def _is_loopback(address: str) -> bool:

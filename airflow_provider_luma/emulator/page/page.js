@@ -32,13 +32,21 @@ function loadNext() {
   if (!video) return;
   if (!video.isConnected) return loadNext();
   loading = true;
-  const done = () => { loading = false; loadNext(); };
-  video.addEventListener("loadeddata", () => { play(video); done(); }, { once: true });
-  video.addEventListener("error", () => {
-    say(video.parentElement, "The video cannot be drawn here. It needs: pip install \"airflow-provider-luma[emulator]\"");
-    done();
-  }, { once: true });
+  const ended = new AbortController();
+  const end = () => { ended.abort(); loading = false; loadNext(); };
+  video.addEventListener("loadeddata", () => { end(); play(video); }, { signal: ended.signal });
+  video.addEventListener("error", () => { end(); explain(video); }, { signal: ended.signal });
   video.src = video.dataset.src;
+}
+
+// Why a video did not load: its address says so in words where the emulator cannot draw it.
+async function explain(video) {
+  let why = "The video cannot be played here.";
+  try {
+    const answer = await fetch(video.dataset.src, { headers: { Range: "bytes=0-0" } });
+    if (answer.status === 501) why = (await answer.json()).error;
+  } catch { /* the emulator has gone, which the page says anyway */ }
+  if (video.parentElement) say(video.parentElement, why);
 }
 
 function put(element, text) {
@@ -84,8 +92,9 @@ function statusOf(made, kind) {
 
 function draw(card, made, now) {
   const kind = kindOf(made);
-  if (card.dataset.kind !== kind) {
-    card.dataset.kind = kind;
+  const screen = `${kind} ${made.own_video ?? made.answer?.video_url ?? ""}`;
+  if (card.dataset.screen !== screen) {
+    card.dataset.screen = screen;
     card.firstElementChild.className = kind;
     drawScreen(card.querySelector(".screen"), made, kind);
   }

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 import pytest
 import requests
 
-if TYPE_CHECKING:
-    from airflow_provider_luma.emulator import Emulator
+from airflow_provider_luma.emulator import Emulator
 
 FILES = {"/": "text/html", "/_emulator/page.css": "text/css", "/_emulator/page.js": "text/javascript"}
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -77,6 +75,17 @@ class TestWhatItShows:
 
         assert all(emulator.key not in get(emulator, path).text for path in (*FILES, "/_emulator/state"))
 
+    @pytest.mark.parametrize("key", ["emulator", "generate", "completed", "videos"])
+    def test_is_whole_whatever_the_key_is(self, key):
+        with Emulator(key=key) as emulator:
+            request_id = emulator.add(prompt=f"my {key}", seconds=0)
+            state = get(emulator, "/_emulator/state").json()
+
+        (made,) = state["generations"]
+        assert made["own_video"] == f"/_emulator/videos/{request_id}.mp4"
+        assert "generate" in state["counts"]
+        assert made["prompt"] == "my <the right key>"
+
     def test_is_its_own_video_only(self, emulator):
         emulator.add("here", seconds=0)
         emulator.add("elsewhere", seconds=0, video_url="https://cdn.example/v.mp4")
@@ -115,7 +124,7 @@ class TestAnotherSite:
     def test_cannot_read_under_a_name_of_its_own(self, emulator, path):
         assert get(emulator, path, Host="evil.example").status_code == 403
 
-    @pytest.mark.parametrize("origin", ["https://evil.example", "null"])
+    @pytest.mark.parametrize("origin", ["https://evil.example", "http://localhost:3000", "null"])
     def test_cannot_arm_a_fault(self, emulator, origin):
         answer = requests.post(
             f"{emulator.url}/_emulator/misbehave",

@@ -382,6 +382,13 @@ class TestNotes:
         assert clock.restarted().at(5, PENDING).note is None
         assert "dreaming" in clock.restarted().at(5, saw(GenerationStatus.PENDING, "dreaming")).note
 
+    def test_a_flood_of_one_kind_hides_no_other(self):
+        clock = Clock()
+        notes = [clock.at(0, saw(GenerationStatus.UNKNOWN, f"dreaming {n}%")).note for n in range(30)]
+
+        assert notes[19].endswith("(the last note of this kind)")
+        assert clock.at(5, NO_ADDRESS).note
+
     def test_waits_that_share_a_log_say_the_same_thing_once(self):
         one, other = Clock(), Clock()
         other.wait.told = one.wait.told

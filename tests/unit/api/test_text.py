@@ -77,19 +77,37 @@ class TestAddressesInText:
         ("text", "expected"),
         [
             ("ftp://me:swordfish@host/videos/", "ftp://…@host/videos/"),
+            ("ftp://me:sword@fish@host/videos/", "ftp://…@host/videos/"),
+            ("s3://AKIA:sword/fish+g@bucket/x", "s3://…@bucket/x"),
+            ("https://swordfish@host/x", "https://…@host/x"),
             ("no https://a.example/v.mp4?X-Sig=swordfish#x, sorry", "no https://a.example/v.mp4?… sorry"),
             ("'https://a.example/?key=swordfish' and \"s3://u:p@b/k?v=1\"", None),
             ("GET http://u:swordfish@h:80/p?q=1&r=2 failed", "GET http://…@h:80/p?… failed"),
+            ("url: /v.mp4?X-Amz-Signature=swordfish (Caused by", "url: /v.mp4?… (Caused by"),
         ],
     )
     def test_lose_passwords_and_queries(self, text, expected):
         shown = without_credentials(text)
 
-        assert "swordfish" not in shown
+        assert "sword" not in shown
         assert expected is None or shown == expected
 
+    @pytest.mark.parametrize("text", ["://a" * 200_000, "://" + "a:" * 200_000, "?a=" * 200_000])
+    def test_take_no_time_however_long(self, text):
+        started = time.perf_counter()
+        without_credentials(text)
+
+        assert time.perf_counter() - started < 0.5
+
     @pytest.mark.parametrize(
-        "text", ["s3://aws_default@bucket/videos/a.mp4", "file:///videos/a.mp4", "Is it 3? No: 4 @ 5", ""]
+        "text",
+        [
+            "s3://aws_default@bucket/videos/a.mp4",
+            "file:///videos/a@b.mp4",
+            "Is it 3? No: 4 @ 5",
+            "https://a.example/b@c/v.mp4",
+            "",
+        ],
     )
     def test_that_hold_none_stay_as_they_are(self, text):
         assert without_credentials(text) == text
