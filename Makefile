@@ -29,7 +29,7 @@ export UV_CACHE_DIR ?= $(cache)/uv
 export TMPDIR := $(cache)/tmp
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-oldest test-crash test-browser screenshots crash takeover many docs docs-tables lint \
+.PHONY: help demo up test test-oldest test-crash test-browser screenshots crash takeover many release-check docs docs-tables lint \
 	fix clean bench bench-loop bench-triggerer bench-crowd bench-tasks bench-schedule bench-refused bench-page
 
 help: ## list the targets
@@ -118,6 +118,11 @@ bench-refused: $(stamp) ## have a gateway refuse a thousand waits, and watch the
 
 bench-page: $(stamp) ## write the figures of benchmarks/results into docs/performance.md
 	$(bin)/python -m benchmarks.page
+
+release-check: $(stamp) ## build what a release consists of into dist, and look whether it is whole
+	@mkdir -p $(TMPDIR)
+	$(bin)/python -m pytest tests/system/test_wheel.py tests/unit/test_project.py tests/unit/test_provider_info.py $(ARGS)
+	$(bin)/python -m dev.release
 
 docs: $(stamp) ## build the documentation's site into .cache/docs; a warning is an error
 	@mkdir -p $(TMPDIR)

@@ -44,6 +44,8 @@ class Block:
             return self.language
         if self.language == "text" and self.page == "docs/troubleshooting.md":
             return "message"
+        if self.language == "text" and self.page == "docs/architecture.md":
+            return "drawing"
         return None
 
 

@@ -134,6 +134,24 @@ class TestTheApiReference:
                 assert re.search(rf"\b{name}$", reference, re.MULTILINE), name
 
 
+class TestTheDrawnHouse:
+    def test_has_every_room(self) -> None:
+        (drawing,) = blocks("drawing")
+        package = REPOSITORY / "airflow_provider_luma"
+        rooms = {path.stem for path in package.iterdir() if not path.name.startswith(("__", "py."))}
+
+        assert "api" in rooms
+        assert not rooms - set(re.findall(r"\w+", drawing.text))
+
+    def test_names_files_that_are_there(self) -> None:
+        page = (REPOSITORY / "docs" / "architecture.md").read_text()
+        named = re.findall(r"`([\w/]+\.py)`", page)
+        folders = (REPOSITORY, REPOSITORY / "airflow_provider_luma")
+
+        assert len(named) > 10
+        assert [name for name in named if not any((folder / name).exists() for folder in folders)] == []
+
+
 class TestThePictures:
     def test_are_all_shown_somewhere(self) -> None:
         folder = REPOSITORY / "docs" / "images"

@@ -6,6 +6,7 @@ import re
 import subprocess
 
 import pytest
+import yaml
 
 from tests.places import REPOSITORY
 
@@ -48,7 +49,7 @@ class TestTrackedFiles:
         assert not names
 
     def test_pin_in_plain_lines(self) -> None:
-        for name in ("constraints.txt", "constraints-oldest.txt"):
+        for name in ("constraints.txt", "constraints-oldest.txt", "constraints-moto.txt"):
             lines = [line for line in tracked()[name].splitlines() if line and not line.startswith("#")]
             odd = [line for line in lines if not re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.+!_-]+", line)]
             assert not odd, f"{name}: {odd}"
@@ -61,3 +62,38 @@ class TestTheWheel:
         from airflow_provider_luma import __version__
 
         assert version("airflow-provider-luma") == __version__
+
+    def test_version_is_the_newest_of_the_change_log(self) -> None:
+        from airflow_provider_luma import __version__
+
+        changelog = (REPOSITORY / "CHANGELOG.md").read_text()
+        heading = r"^## \[(\d+\.\d+\.\d+)\] - (unreleased|\d{4}-\d\d-\d\d)$"
+        versions = re.findall(heading, changelog, re.MULTILINE)
+
+        assert versions[0][0] == __version__
+        assert len(versions) == len(re.findall(r"^## ", changelog, re.MULTILINE)), "an odd heading"
+        numbers = [tuple(map(int, version.split("."))) for version, _ in versions]
+        assert numbers == sorted(numbers, reverse=True)
+        assert [date for _, date in versions[1:] if date == "unreleased"] == []
+
+
+class TestTheTools:
+    def test_of_every_habit_are_targets_that_help_lists(self) -> None:
+        makefile = (REPOSITORY / "Makefile").read_text()
+        targets = set(re.findall(r"^([a-z-]+):.*## ", makefile, re.MULTILINE))
+        habits = "demo up test lint fix docs bench release-check screenshots crash takeover many clean"
+
+        assert not set(habits.split()) - targets
+
+    def test_check_before_a_commit_what_ci_checks(self) -> None:
+        hooks = yaml.safe_load((REPOSITORY / ".pre-commit-config.yaml").read_text())["repos"]
+
+        assert [hook["entry"] for repo in hooks for hook in repo["hooks"]] == ["make lint"]
+        assert "make lint" in (REPOSITORY / ".ci" / "run").read_text()
+
+    def test_ask_who_files_an_issue_whether_something_was_paid_for(self) -> None:
+        folder = REPOSITORY / ".github" / "ISSUE_TEMPLATE"
+        forms = {name: yaml.safe_load((folder / f"{name}.yml").read_text()) for name in ("bug", "idea")}
+
+        assert forms["bug"]["body"][0]["id"] == "money"
+        assert all({"name", "description", "body"} <= set(form) for form in forms.values())
