@@ -120,7 +120,8 @@ def _parser() -> argparse.ArgumentParser:
     lines += [f"  {name:{width}}  {meaning}" for name, meaning in COMMON_OPTIONS.items()]
     parser = argparse.ArgumentParser(
         prog="python -m airflow_provider_luma.emulator",
-        description="A Luma Dream Machine gateway on a loopback address, for tests and demos.",
+        description="A Luma Dream Machine gateway on a loopback address, for tests and demos. "
+        "Its page at / shows what was generated.",
         epilog="\n".join(lines).replace("%", "%%"),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -439,7 +439,7 @@ class Emulator:
                     rule.describe() for rules in self._rules.values() for rule in rules if not rule.spent
                 ],
                 "plans": len(self._plans),
-                "other_host": None if other is None else {"url": other.url, "requests": len(other.requests)},
+                "other_host": None if other is None else {"url": other.url, "requests": len(other._requests)},
                 "generations_total": len(self._generations),
                 "generations": [self._describe_generation(generation) for generation in reversed(newest)],
             }
@@ -485,12 +485,15 @@ class Emulator:
     async def _handle_own(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer what is no call to the gateway: the page, its videos and the control API; unrecorded."""
         if not page.is_from_here(request):
-            return web.Response(status=403, text="This emulator answers only to this machine.\n")
-        if (found := page.file_for(request)) is not None:
-            return found
-        if (video := _PAGE_VIDEO_PATH.fullmatch(request.path)) and request.method == hdrs.METH_GET:
-            return _to_response(await self._film(request, video[1]))
-        return await control.handle(self, request)
+            answer = web.Response(status=403, text="This emulator answers only to this machine.\n")
+        elif (found := page.file_for(request)) is not None:
+            answer = found
+        elif (video := _PAGE_VIDEO_PATH.fullmatch(request.path)) and request.method == hdrs.METH_GET:
+            answer = _to_response(await self._film(request, video[1]))
+        else:
+            answer = await control.handle(self, request)
+        answer.headers.update(page.SAFETY)
+        return answer
 
     def _choose_faults(self, target: str) -> tuple[float, Rule | None, str | None]:
         """Return the seconds of latency, the fault (if any) and the names of both for one call."""

@@ -30,7 +30,6 @@ class TestTheFiles:
         assert "frame-ancestors 'none'" in policy
         assert "unsafe" not in policy
         assert "http" not in policy
-        assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert bool(answer.content) is (method == "GET")
 
     @pytest.mark.parametrize("path", FILES)
@@ -120,6 +119,19 @@ class TestWhatItShows:
 
 
 class TestAnotherSite:
+    @pytest.mark.parametrize(
+        "path", [*FILES, "/_emulator/state", "/_emulator/videos/made.mp4", "/_emulator/none"]
+    )
+    @pytest.mark.parametrize("host", ["localhost", "evil.example"])
+    def test_cannot_embed_anything(self, emulator, path, host):
+        emulator.add("made", seconds=0)
+        headers = get(emulator, path, Host=host).headers
+
+        assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
+        assert headers["X-Frame-Options"] == "DENY"
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Referrer-Policy"] == "no-referrer"
+
     @pytest.mark.parametrize("path", ["/", "/_emulator/state", "/_emulator/page.js"])
     def test_cannot_read_under_a_name_of_its_own(self, emulator, path):
         assert get(emulator, path, Host="evil.example").status_code == 403
