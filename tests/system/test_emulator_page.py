@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_luma.emulator import Emulator
+from airflow_provider_luma.emulator.video import VideoStore, VideosUnavailable
 from tests.system.browser import keep_screenshot, needs_browser, open_page
 
 if TYPE_CHECKING:
@@ -114,6 +115,72 @@ class TestThePage:
             page.get_by_text("Number 0.").wait_for()
             prompts = page.locator(".prompt").all_inner_texts()
             assert prompts == [f"Number {number}." for number in range(99, -1, -1)]
+
+    def test_loads_only_what_is_looked_at(self, emulator: Emulator) -> None:
+        for number in range(100):
+            emulator.add(f"id-{number}", seconds=0)
+        asked: list[str] = []
+        with open_page() as page:
+            # None is answered, so that the first one would keep the others waiting for ever.
+            page.route("**/_emulator/videos/*", lambda route: asked.append(route.request.url))
+            page.goto(emulator.url)
+            page.get_by_text("id-99", exact=True).wait_for()
+            # Not a click, which scrolls there.
+            page.get_by_role("button", name="Show more").dispatch_event("click")
+            page.get_by_text("id-0", exact=True).wait_for()
+            assert [url.rpartition("/")[2] for url in asked] == ["id-99.mp4"]
+            page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
+            page.wait_for_timeout(1000)
+            assert len(asked) == 2, "one at a time, and not what was scrolled past"
+            assert int(asked[1].rpartition("-")[2].removesuffix(".mp4")) < 10, "what is in view comes first"
+            assert page.locator("video[src]").count() == 1, "what is far away is let go"
+
+    def test_tries_again_what_did_not_load(self, emulator: Emulator) -> None:
+        emulator.add(prompt="A late one", seconds=0)
+        with open_page() as page:
+            page.route("**/_emulator/videos/*", lambda route: route.abort())
+            page.goto(emulator.url)
+            page.get_by_text("The video did not load.").wait_for()
+            page.unroute("**/_emulator/videos/*")
+            assert plays(page, "A late one") == (640, 360)
+
+    def test_says_what_drawing_needs(self, emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+        def get(store: VideoStore, scene: object) -> None:
+            raise VideosUnavailable("av")
+
+        monkeypatch.setattr(VideoStore, "get", get)
+        emulator.add(seconds=0)
+        with open_page() as page:
+            page.goto(emulator.url)
+            page.get_by_text("pip install airflow-provider-luma[emulator]").wait_for()
+
+    def test_follows_what_a_test_changes(self, emulator: Emulator) -> None:
+        emulator.add("id", prompt="Before", seconds=0, video_url="https://a.example/1.mp4")
+        with open_page() as page:
+            page.goto(emulator.url)
+            page.get_by_role("link", name="https://a.example/1.mp4").wait_for()
+            emulator.set("id", video_url="https://a.example/2.mp4")
+            page.get_by_role("link", name="https://a.example/2.mp4").wait_for()
+            emulator.reset()
+            emulator.add("id", prompt="After", seconds=3600)
+            page.get_by_text("After").wait_for()
+            assert page.locator(".prompt").all_inner_texts() == ["After"]
+
+    def test_rests_while_nobody_looks(self, emulator: Emulator) -> None:
+        with open_page() as page:
+            page.goto(emulator.url)
+            page.get_by_text("Nothing was generated yet").wait_for()
+            # A headless browser has no tab to be hidden behind.
+            hide = """hidden => {
+                Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+                document.dispatchEvent(new Event("visibilitychange"));
+            }"""
+            page.evaluate(hide, arg=True)
+            emulator.add(prompt="A late one", seconds=3600)
+            page.wait_for_timeout(2500)
+            assert card(page, "A late one").count() == 0
+            page.evaluate(hide, arg=False)
+            card(page, "A late one").wait_for(timeout=1500)
 
     def test_says_when_the_emulator_has_gone(self, emulator: Emulator) -> None:
         emulator.add(prompt="What was there")

@@ -7,46 +7,69 @@ const byId = (id) => document.getElementById(id);
 const cards = new Map();
 const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
 let shown = PAGE;
+let turn = 0;
 let timer;
 
-// One video after the other is loaded: each is drawn when it is asked for, which takes about a second.
-const queue = [];
-let loading = false;
+// One video after the other is loaded, and only while somebody looks at it: each is drawn when it is asked for, which
+// takes about a second. What is far out of sight is let go, because a browser plays a limited number.
+const queue = new Set();
+const visible = new Set();
+let loading = null;
 
 const inView = new IntersectionObserver((entries) => {
   for (const { target, isIntersecting } of entries) {
-    if (!isIntersecting) target.pause();
-    else if (target.src) play(target);
-    else if (!queue.includes(target)) queue.push(target);
+    if (isIntersecting) {
+      visible.add(target);
+      if (target.src) play(target);
+      else queue.add(target);
+    } else {
+      visible.delete(target);
+      queue.delete(target);
+      target.pause();
+    }
   }
   loadNext();
 }, { threshold: 0.5 });
 
+const nearby = new IntersectionObserver((entries) => {
+  for (const { target, isIntersecting } of entries) {
+    if (isIntersecting || !target.src) continue;
+    target.removeAttribute("src");
+    target.load();
+    settle(target);
+  }
+}, { rootMargin: "200% 0px" });
+
 function play(video) {
-  if (!still) video.play().catch(() => {});
+  if (!still && visible.has(video)) video.play().catch(() => {});
 }
 
 function loadNext() {
   if (loading) return;
-  const video = queue.shift();
+  const video = [...queue].pop(); // what came into view last; of the first lot, the newest
   if (!video) return;
-  if (!video.isConnected) return loadNext();
-  loading = true;
-  const ended = new AbortController();
-  const end = () => { ended.abort(); loading = false; loadNext(); };
-  video.addEventListener("loadeddata", () => { end(); play(video); }, { signal: ended.signal });
-  video.addEventListener("error", () => { end(); explain(video); }, { signal: ended.signal });
+  queue.delete(video);
+  loading = video;
   video.src = video.dataset.src;
 }
 
-// Why a video did not load: its address says so in words where the emulator cannot draw it.
+function settle(video) {
+  if (loading !== video) return;
+  loading = null;
+  setTimeout(loadNext); // when both observers have spoken: their order is the browser's
+}
+
 async function explain(video) {
-  let why = "The video cannot be played here.";
+  const { parentElement: screen, dataset } = video;
+  let why = "This browser cannot play the video.";
   try {
-    const answer = await fetch(video.dataset.src, { headers: { Range: "bytes=0-0" } });
-    if (answer.status === 501) why = (await answer.json()).error;
-  } catch { /* the emulator has gone, which the page says anyway */ }
-  if (video.parentElement) say(video.parentElement, why);
+    const answer = await fetch(dataset.src, { headers: { Range: "bytes=0-0" } });
+    if (!answer.ok) why = (await answer.json()).error ?? `The video does not load: HTTP ${answer.status}`;
+  } catch {
+    why = "The video did not load.";
+    delete screen.dataset.shows; // drawn anew once the emulator answers again
+  }
+  if (video.isConnected) say(screen, why);
 }
 
 function put(element, text) {
@@ -92,11 +115,12 @@ function statusOf(made, kind) {
 
 function draw(card, made, now) {
   const kind = kindOf(made);
-  const screen = `${kind} ${made.own_video ?? made.answer?.video_url ?? ""}`;
-  if (card.dataset.screen !== screen) {
-    card.dataset.screen = screen;
-    card.firstElementChild.className = kind;
-    drawScreen(card.querySelector(".screen"), made, kind);
+  card.firstElementChild.className = kind;
+  const screen = card.querySelector(".screen");
+  const shows = `${kind} ${made.own_video ?? made.answer?.video_url}`;
+  if (screen.dataset.shows !== shows) {
+    screen.dataset.shows = shows;
+    drawScreen(screen, made, kind);
   }
   const waited = now - made.submitted_at;
   const bar = card.querySelector("progress");
@@ -125,8 +149,11 @@ function drawScreen(screen, made, kind) {
     video.preload = "auto";
     video.dataset.src = made.own_video;
     video.setAttribute("aria-label", `Video: ${made.prompt.slice(0, 200)}`);
+    video.addEventListener("loadeddata", () => { play(video); settle(video); });
+    video.addEventListener("error", () => { explain(video); settle(video); });
     screen.replaceChildren(video);
     inView.observe(video);
+    nearby.observe(video);
   } else if (kind === "completed") {
     say(screen, "The video is elsewhere: ");
     screen.firstElementChild.append(address(made.answer.video_url));
@@ -135,10 +162,14 @@ function drawScreen(screen, made, kind) {
   }
 }
 
+// Not the id alone: after a reset the same id may be given to another generation.
+function keyOf(made) {
+  return `${made.submitted_at} ${made.request_id}`;
+}
+
 function cardFor(made) {
   const card = byId("generation").content.firstElementChild.cloneNode(true);
   put(card.querySelector(".prompt"), made.prompt);
-  card.querySelector(".prompt").title = made.prompt.slice(0, 2000);
   put(card.querySelector("code"), made.request_id);
   if (made.image_url) {
     const image = card.querySelector(".image");
@@ -192,17 +223,17 @@ function drawAll(state) {
   byId("empty").hidden = state.generations_total > 0;
   byId("more").hidden = state.generations.length >= state.generations_total;
   const list = byId("generations");
-  const here = new Set(state.generations.map((made) => made.request_id));
-  for (const [id, card] of cards) {
-    if (!here.has(id)) { card.remove(); cards.delete(id); }
+  const here = new Set(state.generations.map(keyOf));
+  for (const [key, card] of cards) {
+    if (!here.has(key)) { card.remove(); cards.delete(key); }
   }
   // Oldest first, each put in front: a card that is there already is never moved, so its video plays on.
   let behind = null;
   for (const made of state.generations) {
-    let card = cards.get(made.request_id);
+    let card = cards.get(keyOf(made));
     if (!card) {
       card = cardFor(made);
-      cards.set(made.request_id, card);
+      cards.set(keyOf(made), card);
       list.insertBefore(card, behind);
     }
     draw(card, made, state.now);
@@ -213,15 +244,16 @@ function drawAll(state) {
 async function refresh() {
   clearTimeout(timer);
   if (document.hidden) return;
+  const mine = ++turn;
+  let state = null;
   try {
-    const answer = await fetch(`/_emulator/state?limit=${shown}`, { cache: "no-store" });
-    if (!answer.ok) throw new Error(`HTTP ${answer.status}`);
-    drawAll(await answer.json());
-    byId("gone").hidden = true;
-  } catch {
-    put(byId("gone"), "The emulator does not answer. Its generations were in its memory; what is shown is what was there.");
-    byId("gone").hidden = false;
-  }
+    const answer = await fetch(`/_emulator/state?limit=${shown}`, { cache: "no-store", signal: AbortSignal.timeout(5000) });
+    if (answer.ok) state = await answer.json();
+  } catch { /* gone, or frozen */ }
+  if (mine !== turn) return; // a later question is under way
+  byId("gone").hidden = state !== null;
+  if (state) drawAll(state);
+  else put(byId("gone"), "The emulator does not answer. Its generations were in its memory; what is shown is what was there.");
   timer = setTimeout(refresh, EVERY);
 }
 
