@@ -187,10 +187,10 @@ class AirflowStack:
         """
         if not self._started:
             return
-        self._started = False
-        atexit.unregister(self.stop)
         # An impatient second Ctrl-C shortens the wait, but must not leave anything behind.
         with self._signals.postponed() as another:
+            self._started = False
+            atexit.unregister(self.stop)
             for component in self.components.values():
                 if component.alive():
                     component.process.terminate()

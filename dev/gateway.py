@@ -10,6 +10,7 @@ import sys
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from dev.airflow_stack import AirflowStack
@@ -33,7 +34,15 @@ class Gateway:
 
     def connect(self, stack: AirflowStack) -> None:
         """Have the connection ``luma_default`` of a stack lead here."""
-        stack.api.add_connection("luma_default", "luma", host=self.host, password=self.key, extra=self.extra)
+        fields = {"host": self.host, "port": self.port, "password": self.key, "extra": self.extra}
+        stack.api.add_connection("luma_default", "luma", **fields)
+
+    @property
+    def port(self) -> int:
+        """Return the port, also where it goes without saying: without one, Airflow 3.3.2's UI cannot test."""
+        host = self.host or ""
+        address = urlsplit(host if "://" in host else f"https://{host}")
+        return address.port or (80 if address.scheme == "http" else 443)
 
 
 def real_gateway() -> Gateway | None:

@@ -5,9 +5,10 @@ The connection and the example DAGs are there, ready to be triggered; the emulat
 generated. With ``LUMA_SUBSCRIPTION_KEY`` set (and ``LUMA_HOST``, for another gateway than the provider's
 default) generations are ordered from the real gateway instead, and billed.
 
-Runs until Ctrl-C; then everything that was started is stopped. Each start is a fresh Airflow, because an
-emulator keeps its generations in memory only: an older run would ask for ids that nobody knows. Kept videos
-stay in ``demo-videos/``; the home of the last Airflow (logs included) in ``.cache/up/``.
+Runs until Ctrl-C, or until its terminal is closed; then everything that was started is stopped. Each start
+is a fresh Airflow, because an emulator keeps its generations in memory only: an older run would ask for ids
+that nobody knows. Kept videos stay in ``demo-videos/``; the home of the last Airflow (logs included) in
+``.cache/up/``.
 """
 
 from __future__ import annotations
@@ -66,7 +67,8 @@ def _up(wanted: int) -> int:
         password=password,
     )
     with stack:
-        gateway = real or emulated_gateway(stack, seconds=EMULATED_SECONDS, port=free_port(EMULATOR_PORT))
+        emulator_port = free_port(EMULATOR_PORT)
+        gateway = real or emulated_gateway(stack, seconds=EMULATED_SECONDS, port=emulator_port)
         gateway.connect(stack)
         stack.api.wait_for_dag(DAG_ID)
         print(f"\nUp after {time.monotonic() - began:.0f} s.\n")
@@ -79,10 +81,14 @@ def _up(wanted: int) -> int:
         _say("gateway", gateway.what)
         if not real:
             _say("its page", f"{gateway.host}/   what was generated, with the videos playing")
+            if emulator_port != EMULATOR_PORT:
+                _say("", f"port {EMULATOR_PORT} is not to be had")
         _say("videos", f"{VIDEOS}/   where the examples keep them")
         print("\nCtrl-C stops everything.", flush=True)
         try:
-            while True:
+            # A `make` that is the terminal's only command keeps the SIGHUP of its closing to itself.
+            has_terminal = sys.stdout.isatty()
+            while sys.stdout.isatty() == has_terminal:
                 time.sleep(0.5)
                 stack.check()
         except KeyboardInterrupt:

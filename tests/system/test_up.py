@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 READY = "Ctrl-C stops everything."
 
 
+def without_luma() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("LUMA_")}
+
+
 class Playground:
     """A running ``python -m dev.up``."""
 
@@ -39,8 +44,7 @@ class Playground:
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=subprocess.STDOUT,
-                env={name: value for name, value in os.environ.items() if not name.startswith("LUMA_")}
-                | environment,
+                env=without_luma() | environment,
             )
 
     def said(self) -> str:
@@ -58,14 +62,15 @@ class Playground:
             assert time.monotonic() < deadline, self.said()
             time.sleep(0.2)
 
-    def processes(self) -> list[psutil.Process]:
-        """Return the processes of its Airflow, whoever started it in this checkout."""
-        home = f"{REPOSITORY}/.cache/up"
-        return [found for found in marked_processes() if home_of(found) == home]
-
     def end(self, signum: int) -> int:
         self.process.send_signal(signum)
         return self.process.wait(60)
+
+
+def processes() -> list[psutil.Process]:
+    """Return the processes of its Airflow, whoever started it in this checkout."""
+    home = f"{REPOSITORY}/.cache/up"
+    return [found for found in marked_processes() if home_of(found) == home]
 
 
 def home_of(process: psutil.Process) -> str | None:
@@ -97,16 +102,18 @@ class TestUp:
         assert api.call("GET", "importErrors")["total_entries"] == 0
         (connection,) = api.call("GET", "connections")["connections"]
         assert connection["connection_id"] == "luma_default"
-        tested = {"connection_id": "luma_default", "conn_type": "luma", "host": gateway}
+        # As the UI of Airflow 3.3.2 does it, which refuses to test a connection without a port.
+        tested = {name: connection[name] for name in ("connection_id", "conn_type", "host")}
+        tested["port"] = connection["port"] or 0
         assert api.call("POST", "connections/test", tested)["status"] is True
         run_id = api.trigger("luma_text_to_video", {"prompt": "A door that opens by itself"})
         assert api.wait_for_run("luma_text_to_video", run_id).state == "success"
         state = requests.get(f"{gateway}/_emulator/state", timeout=10).json()
         assert [made["prompt"] for made in state["generations"]] == ["A door that opens by itself"]
 
-        assert playground.processes()
+        assert processes()
         assert playground.end(signal.SIGINT) == 0
-        assert playground.processes() == []
+        assert processes() == []
         assert playground.said().rstrip().endswith("Everything is stopped again.")
         for address in (ui, gateway):
             with pytest.raises(requests.ConnectionError):
@@ -137,13 +144,39 @@ class TestUp:
     ) -> None:
         playground.wait_until("is starting")
         deadline = time.monotonic() + 60
-        while len(playground.processes()) < 2:
+        while len(processes()) < 2:
             assert time.monotonic() < deadline
             time.sleep(0.1)
 
         assert playground.end(signum) == 128 + signum
-        assert playground.processes() == []
+        assert processes() == []
         assert "everything that was started is stopped" in playground.said()
+
+    def test_that_loses_its_terminal_without_a_signal_leaves_nothing_behind(self) -> None:
+        """As under a ``make`` that is the terminal's own command: it does not pass SIGHUP on."""
+        ours, theirs = os.openpty()
+        running = subprocess.Popen(
+            [sys.executable, "-m", "dev.up", "--port", str(free_port())],
+            cwd=REPOSITORY,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            env=without_luma(),
+            start_new_session=True,
+        )
+        os.close(theirs)
+        try:
+            said = b""
+            while READY.encode() not in said:
+                assert select.select([ours], [], [], 120)[0], said
+                said += os.read(ours, 65536)
+            assert processes()
+            os.close(ours)
+            running.wait(60)
+            assert processes() == []
+        finally:
+            running.terminate()
+            running.wait(60)
 
     def test_is_one_in_a_checkout(self, playground: Playground) -> None:
         playground.wait_until("is starting")
