@@ -36,7 +36,7 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import psutil
 import requests
@@ -69,7 +69,7 @@ class StackError(RuntimeError):
 
 
 class Interrupted(KeyboardInterrupt):
-    """SIGTERM or SIGHUP: unwinds like Ctrl-C, so that every ``with`` is left by its exit."""
+    """Ctrl-C, and SIGTERM or SIGHUP, which unwind like it, so that every ``with`` is left by its exit."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(signal.Signals(signum).name)
@@ -281,6 +281,7 @@ class AirflowStack:
                 preexec_fn=_end_with_parent if _may_end_with_parent() else None,
             )
         self.components[name] = Component(name, process, output, started)
+        self._signals.insist()
         return self.components[name]
 
     def kill(self, name: str, signum: int = signal.SIGKILL) -> list[psutil.Process]:
@@ -297,7 +298,8 @@ class AirflowStack:
         return descendants
 
     def check(self) -> None:
-        """Fail when a process has died that was not told to."""
+        """Fail when a process has died that was not told to, or when the script was interrupted."""
+        self._signals.insist()
         for component in self.components.values():
             if not component.alive():
                 raise StackError(
@@ -442,7 +444,10 @@ def marked_processes(mark: str | None = None) -> list[psutil.Process]:
 
 
 class _SignalsAsExceptions:
-    """Has SIGTERM and SIGHUP unwind the main thread as Ctrl-C does, unless they are handled already."""
+    """Has SIGINT, SIGTERM and SIGHUP unwind the main thread, unless they are handled already."""
+
+    #: What has arrived and is not dealt with. Signals are the process's: all of its stacks share this.
+    _arrived: ClassVar[int | None] = None
 
     def __init__(self) -> None:
         self._before: dict[int, Any] = {}
@@ -450,16 +455,23 @@ class _SignalsAsExceptions:
     def install(self) -> None:
         if threading.current_thread() is not threading.main_thread():
             return
-        for signum in (signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(signum) is signal.SIG_DFL:
+        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(signum) in (signal.SIG_DFL, signal.default_int_handler):
                 self._before[signum] = signal.signal(signum, self._raise)
 
     def restore(self) -> None:
+        _SignalsAsExceptions._arrived = None
         while self._before:
             signal.signal(*self._before.popitem())
 
+    def insist(self) -> None:
+        """Raise once more what has arrived: Python drops what is raised during a fork, or in a finalizer."""
+        if self._arrived is not None:
+            raise Interrupted(self._arrived)
+
     @staticmethod
     def _raise(signum: int, frame: FrameType | None) -> NoReturn:
+        _SignalsAsExceptions._arrived = signum
         raise Interrupted(signum)
 
     @contextlib.contextmanager

@@ -18,7 +18,7 @@ import requests
 
 from airflow_provider_luma.emulator import Emulator
 from dev.airflow_rest import AirflowRest
-from dev.airflow_stack import free_port, marked_processes
+from dev.airflow_stack import AirflowStack, Interrupted, free_port, marked_processes
 from tests.places import REPOSITORY
 
 if TYPE_CHECKING:
@@ -190,3 +190,28 @@ class TestUp:
         )
 
         assert (done.returncode, done.stderr) == (1, "Another `make up` is running in this checkout.\n")
+
+
+class TestTheStack:
+    @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+    def test_obeys_a_signal_that_came_where_python_drops_exceptions(
+        self, tmp_path: Path, signum: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """In a finalizer here; in the hooks of a fork when a component is being started."""
+
+        class Dropping:
+            def __del__(self) -> None:
+                signal.raise_signal(signum)
+
+        dropped: list[object] = []
+        monkeypatch.setattr(sys, "unraisablehook", lambda found: dropped.append(found.exc_type))
+        stack = AirflowStack(tmp_path, dags=tmp_path)
+        stack._signals.install()
+        try:
+            stack.check()
+            Dropping()
+            assert dropped == [Interrupted]
+            with pytest.raises(Interrupted):
+                stack.check()
+        finally:
+            stack._signals.restore()
