@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from airflow.version import version as airflow_version
+
 if TYPE_CHECKING:
     from datetime import datetime
-
-from airflow.version import version as airflow_version
 
 try:
     from airflow.sdk.exceptions import AirflowRescheduleException, TaskDeferralError, TaskDeferralTimeout

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from dev.airflow_stack import free_port
+
 if TYPE_CHECKING:
     from typing import Self
 
@@ -54,9 +56,7 @@ class Postgres:
                 "UTF8",
             ]
             subprocess.run([*command, "--no-sync"], check=True, stdout=output, stderr=output, cwd="/")
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                port = probe.getsockname()[1]
+            port = free_port()
             options = [part for name, value in _OPTIONS.items() for part in ("-c", f"{name}={value}")]
             self._server = subprocess.Popen(
                 [*_as_postgres(), binaries / "postgres", "-D", data, "-p", str(port), *options],

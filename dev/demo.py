@@ -14,21 +14,20 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
-import shutil
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dev.airflow_stack import AirflowStack
 from dev.gateway import emulated_gateway, real_gateway
 from dev.mp4 import NotPlayable, decode
-from dev.playground import CACHE, REPOSITORY, VIDEOS, alone_in_checkout
+from dev.playground import alone_in_checkout, fresh_airflow
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dev.airflow_rest import Sighting
+    from dev.airflow_stack import AirflowStack
 
 DAG_ID = "luma_text_to_video"
 
@@ -50,17 +49,8 @@ def _params(arguments: Sequence[str] | None) -> dict[str, object]:
 
 def _demo(params: dict[str, object]) -> int:
     began = time.monotonic()
-    home = CACHE / "demo"
-    shutil.rmtree(home, ignore_errors=True)
     print("Luma Dream Machine, text to video, in a real Airflow\n", flush=True)
-    stack = AirflowStack(
-        home,
-        dags=REPOSITORY / "dags",
-        env={"LUMA_DEMO_VIDEOS": str(VIDEOS)},
-        migrated_copies=CACHE / "airflow",
-        # All that could be lost by ending it sooner is a database that the next demo throws away.
-        grace=3,
-    )
+    stack = fresh_airflow("demo")
     _say("Airflow", f"{importlib.metadata.version('apache-airflow')} is starting …")
     with stack:
         _say(

@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import requests
+
+from dev.airflow_stack import free_port
 
 if TYPE_CHECKING:
     from typing import Self
@@ -32,10 +33,7 @@ class ObjectStorage:
     """
 
     def __init__(self, log: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        self.url = f"http://127.0.0.1:{port}"
+        self.url = f"http://127.0.0.1:{free_port()}"
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
 

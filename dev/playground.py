@@ -3,20 +3,42 @@
 from __future__ import annotations
 
 import fcntl
+import shutil
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dev.airflow_rest import BrokenDag
-from dev.airflow_stack import Interrupted, StackError
+from dev.airflow_stack import AirflowStack, Interrupted, StackError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 CACHE = REPOSITORY / ".cache"
 VIDEOS = REPOSITORY / "demo-videos"
+
+
+def fresh_airflow(name: str, *, env: Mapping[str, str] | None = None, **options: Any) -> AirflowStack:
+    """
+    Return an Airflow, not started yet, with the example DAGs and a new home in ``.cache``.
+
+    :param name: of its home.
+    :param env: further variables for every process.
+    :param options: further arguments of the stack.
+    """
+    home = CACHE / name
+    shutil.rmtree(home, ignore_errors=True)
+    return AirflowStack(
+        home,
+        dags=REPOSITORY / "dags",
+        env={"LUMA_DEMO_VIDEOS": str(VIDEOS), **(env or {})},
+        migrated_copies=CACHE / "airflow",
+        # All that could be lost by ending it sooner is a database that the next start throws away.
+        grace=3,
+        **options,
+    )
 
 
 def alone_in_checkout(name: str, run: Callable[[], int]) -> int:

@@ -16,14 +16,13 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import secrets
-import shutil
 import sys
 import time
 from typing import TYPE_CHECKING
 
-from dev.airflow_stack import AirflowStack, free_port
+from dev.airflow_stack import free_port
 from dev.gateway import emulated_gateway, real_gateway
-from dev.playground import CACHE, REPOSITORY, VIDEOS, alone_in_checkout
+from dev.playground import VIDEOS, alone_in_checkout, fresh_airflow
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,8 +46,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _up(wanted: int) -> int:
     began = time.monotonic()
-    home = CACHE / "up"
-    shutil.rmtree(home, ignore_errors=True)
     port = free_port(wanted)
     real = real_gateway()
     # Whoever can open this Airflow can order generations: where they are billed, it asks for a password. A
@@ -56,16 +53,8 @@ def _up(wanted: int) -> int:
     password = secrets.token_urlsafe(9) if real else None
     version = importlib.metadata.version("apache-airflow")
     print(f"Airflow {version} is starting; Ctrl-C stops it …", flush=True)
-    stack = AirflowStack(
-        home,
-        dags=REPOSITORY / "dags",
-        env={"LUMA_DEMO_VIDEOS": str(VIDEOS), "AIRFLOW__CORE__TEST_CONNECTION": "Enabled"},
-        parallelism=4,
-        migrated_copies=CACHE / "airflow",
-        grace=3,
-        port=port,
-        password=password,
-    )
+    env = {"AIRFLOW__CORE__TEST_CONNECTION": "Enabled"}
+    stack = fresh_airflow("up", env=env, parallelism=4, port=port, password=password)
     with stack:
         emulator_port = free_port(EMULATOR_PORT)
         gateway = real or emulated_gateway(stack, seconds=EMULATED_SECONDS, port=emulator_port)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import ipaddress
 import itertools
 import json
 import logging
@@ -740,17 +739,11 @@ class Emulator:
 
 def _loopback(host: str) -> str:
     """Return the address to bind for ``host``, which must mean this machine alone."""
-    if host == "localhost":
-        return "127.0.0.1"
-    try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
+    if not page.is_loopback(host):
         raise ValueError(
             f"The emulator serves loopback addresses only, such as 127.0.0.1 or ::1, not {host!r}"
         )
-    return host
+    return "127.0.0.1" if host == "localhost" else host
 
 
 def _server_tls(tls: tuple[str | Path, str | Path] | ssl.SSLContext | None) -> ssl.SSLContext | None:

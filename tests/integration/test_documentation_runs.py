@@ -11,7 +11,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from urllib.request import urlopen
 import pytest
 
 from airflow_provider_luma.emulator import Emulator
+from dev.airflow_stack import free_port
 from tests.pages import Block, blocks, commands, kind_of
 from tests.places import REPOSITORY
 
@@ -188,12 +188,6 @@ def emulator_by(words: list[str], port: int) -> Iterator[str]:
     finally:
         process.terminate()
         process.communicate(timeout=30)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def state_of(url: str) -> dict[str, Any]:

@@ -96,9 +96,10 @@ class TestTroubleshooting:
         assert not [line for line in block.text.splitlines() if not said(line, texts)]
 
     def test_quotes_what_airflow_says(self) -> None:
-        jobs = pytest.importorskip("airflow.jobs.scheduler_job_runner")
+        from airflow.jobs import scheduler_job_runner
+
         (block,) = re.findall(r"```text\n(.*?)```", AIRFLOWS, re.DOTALL)
-        source = [text.replace("%s", GAP) for text in texts_in(inspect.getsource(jobs))]
+        source = [text.replace("%s", GAP) for text in texts_in(inspect.getsource(scheduler_job_runner))]
         if not any("finished with state" in text for text in source):
             pytest.skip("this Airflow says it in other words")
         assert said(block.strip(), source)

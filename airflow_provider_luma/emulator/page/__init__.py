@@ -60,12 +60,16 @@ def is_from_here(request: web.BaseRequest) -> bool:
     """
     origin = request.headers.get(hdrs.ORIGIN)
     own = f"{request.scheme}://{request.host}"
-    return _is_loopback(own) and (origin is None or origin.lower() == own.lower())
-
-
-def _is_loopback(address: str) -> bool:
     try:
-        host = urlsplit(address).hostname or ""
+        host = urlsplit(own).hostname or ""
+    except ValueError:
+        return False
+    return is_loopback(host) and (origin is None or origin.lower() == own.lower())
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a name or an address means this machine alone."""
+    try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False

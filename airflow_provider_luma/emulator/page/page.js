@@ -108,7 +108,7 @@ function kindOf(made) {
   return made.over && made.outcome !== "pending" ? "other" : "pending";
 }
 
-function statusOf(made, kind) {
+function statusOf(made) {
   if (made.answer === null) return "not found";
   return made.answer.status ?? (made.answer.video_url ? "an address, no status" : "an error, no status");
 }
@@ -129,7 +129,7 @@ function draw(card, made, now) {
     if (made.over) bar.removeAttribute("value");
     else bar.value = Math.min(waited, made.seconds);
   }
-  put(card.querySelector(".badge"), statusOf(made, kind));
+  put(card.querySelector(".badge"), statusOf(made));
   const left = Math.max(made.seconds - waited, 0);
   const detail = kind === "pending" ? (made.over ? "for ever" : `ready in ${Math.ceil(left)} s`) : made.answer?.error ?? "";
   put(card.querySelector(".detail"), detail);
