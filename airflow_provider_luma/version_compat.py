@@ -52,7 +52,8 @@ def triggerer_stats() -> Any:
         from airflow.providers.common.compat.sdk import Stats
 
         return Stats
-    return stats
+    # Functions of the module from Airflow 3.3 on, methods of a class in it before.
+    return stats if hasattr(stats, "gauge") else stats.Stats
 
 
 def first_poke_at(context: Any, retries: int) -> datetime | None:

@@ -25,6 +25,7 @@ import sys
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from pkgutil import resolve_name
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
@@ -179,7 +180,6 @@ def _tell(home: Path, name: str, value: object) -> None:
 def _trigger_runner() -> Callable[[list[str], str, Spec], Coroutine[Any, Any, None]]:
     """Import Airflow, which takes seconds, and return what holds triggers as ``TriggerRunner.arun`` does."""
     from airflow.jobs.triggerer_job_runner import TriggerRunner
-    from airflow.sdk.module_loading import import_string
 
     async def held(ids: list[str], url: str, spec: Spec) -> None:
         runner = TriggerRunner()
@@ -187,7 +187,7 @@ def _trigger_runner() -> Callable[[list[str], str, Spec], Coroutine[Any, Any, No
 
         def hold(number: int, request_id: str) -> None:
             classpath, kwargs = DESIGNS[spec.design].trigger(request_id)
-            trigger = import_string(classpath)(**kwargs)
+            trigger = resolve_name(classpath)(**kwargs)
             trigger.trigger_id = number
             task = asyncio.create_task(runner.run_trigger(number, trigger))
             runner.triggers[number] = {"task": task, "is_watcher": False, "name": str(number), "events": 0}

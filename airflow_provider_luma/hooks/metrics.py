@@ -3,13 +3,17 @@ What Airflow's own metrics (StatsD, OpenTelemetry) are told of generations and l
 
 All names begin with ``luma.``. A counter that moves with every look is added up here and told every few
 seconds, so that ten thousand waits cost no more metrics than one.
+
+Nothing here raises: a metric that cannot be sent must not end a wait for a video that is paid for.
 """
 
 from __future__ import annotations
 
 import functools
+import logging
 import re
 import socket
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,18 +23,35 @@ from airflow_provider_luma.exceptions import LumaError
 from airflow_provider_luma.version_compat import triggerer_stats
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+log = logging.getLogger(__name__)
 
 _R = TypeVar("_R")
 
 _NOT_A_NAME = re.compile(r"[^a-zA-Z0-9_-]")
 
 
+@contextmanager
+def _harmless() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        _complain_once(f"{type(error).__name__}: {error}")
+
+
+@functools.lru_cache(maxsize=32)
+def _complain_once(of: str) -> None:
+    log.warning("A metric could not be sent, which harms nothing else: %s", of)
+
+
+@_harmless()
 def looked(conn_id: str) -> None:
     """Count a look that a task has made itself."""
     Stats.incr("luma.looks", tags={"conn_id": conn_id})
 
 
+@_harmless()
 def generation_completed(seconds: float, conn_id: str) -> None:
     """Note how long a generation was waited for, from the first look to the video."""
     Stats.timing("luma.generation_seconds", timedelta(seconds=seconds), tags={"conn_id": conn_id})
@@ -44,7 +65,8 @@ def failures_counted(execute: Callable[..., _R]) -> Callable[..., _R]:
         try:
             return execute(operator, *args, **kwargs)
         except LumaError as error:
-            Stats.incr(f"luma.failures.{error.kind}", tags={"conn_id": str(operator.luma_conn_id)})
+            with _harmless():
+                Stats.incr(f"luma.failures.{error.kind}", tags={"conn_id": str(operator.luma_conn_id)})
             raise
 
     return counted
@@ -68,6 +90,7 @@ class ChannelMetrics:
         host = _NOT_A_NAME.sub("_", socket.gethostname())
         self._waiting = f"luma.waiting.{_NOT_A_NAME.sub('_', conn_id)}.{host}"
 
+    @_harmless()
     def report(self, waiting: int) -> None:
         """Tell what was counted since the last report, and how many are waiting."""
         stats = Stats if self._of_task else triggerer_stats()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_luma.version_compat import AIRFLOW_3
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -23,12 +25,22 @@ def dag_from(path: Path, dag_id: str) -> Any:
     """Return a DAG of a file in the DAGs folder; Airflow 3 wants it stored in the database first."""
     bag = bag_of(path)
     assert not bag.import_errors, bag.import_errors
-    try:
+    if AIRFLOW_3:
         from airflow.dag_processing.bundles.manager import DagBundlesManager
+
+        DagBundlesManager().sync_bundles_to_db()
+        _store(bag)
+    return bag.dags[dag_id]
+
+
+def _store(bag: Any) -> None:
+    try:
         from airflow.dag_processing.dagbag import sync_bag_to_db
     except ImportError:
-        pass
-    else:
-        DagBundlesManager().sync_bundles_to_db()
-        sync_bag_to_db(bag, "dags-folder", None)
-    return bag.dags[dag_id]
+        from airflow.models import dagbag
+
+        if not hasattr(dagbag, "sync_bag_to_db"):  # Airflow 3.0
+            bag.sync_to_db("dags-folder", None)
+            return
+        sync_bag_to_db = dagbag.sync_bag_to_db
+    sync_bag_to_db(bag, "dags-folder", None)

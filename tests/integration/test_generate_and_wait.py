@@ -24,6 +24,7 @@ from airflow_provider_luma.exceptions import (
     LumaWaitTimeout,
 )
 from airflow_provider_luma.operators.luma import SUBMIT_KEY, LumaGenerateOperator
+from tests.integration.outlets import OutletEvents
 from tests.integration.waiting import events_of, outcome_of, run
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ class TestTheWhole:
         from airflow.providers.common.compat.sdk import Asset
 
         asset = Asset("file:///videos")
-        events = {asset: type("Event", (), {"extra": {}})()}
+        events = OutletEvents()
         request_id = run(make(outlets=[asset]), {**context, "outlet_events": events})
         extra = events[asset].extra
         assert (extra["request_id"], extra["path"]) == (request_id, f"file://{videos}/{request_id}.mp4")

@@ -44,6 +44,7 @@ from airflow_provider_luma.exceptions import (
 from airflow_provider_luma.hooks import download
 from airflow_provider_luma.links import luma as links
 from airflow_provider_luma.transfers.luma_to_object_storage import LumaToObjectStorageOperator
+from tests.integration.outlets import OutletEvents
 from tests.places import REPOSITORY
 
 if TYPE_CHECKING:
@@ -609,7 +610,7 @@ class TestAnotherFileIsThere:
         videos = Asset("x-luma://videos/test")
         again = keep(folder / "a.mp4", request_id=done, outlets=[videos])
         with suppress(LumaTargetExists):
-            returned = again.execute({**context, "outlet_events": events_of(videos)})
+            returned = again.execute({**context, "outlet_events": OutletEvents()})
             assert returned == good["path"]
             kept = ti.xcoms["manifest"]
             assert {name: type(value) for name, value in kept.items()} == {
@@ -1507,11 +1508,6 @@ class TestMemory:
 # --- what others are told -------------------------------------------------------------------------------
 
 
-def events_of(*assets: Asset) -> dict[Asset, Any]:
-    """Return a stand-in for Airflow's accessor of outlet events."""
-    return {asset: SimpleNamespace(extra={}) for asset in assets}
-
-
 class TestTheAssetEvent:
     PROMPT = "A secret product, seen from above"
 
@@ -1520,7 +1516,7 @@ class TestTheAssetEvent:
     ) -> tuple[str, dict[str, Any]]:
         request_id = emulator.add(seconds=0)
         videos, more = Asset("x-luma://videos/test"), Asset("x-luma://videos/more")
-        events = events_of(videos, more)
+        events = OutletEvents()
         operator = keep(folder / "a.mp4", request_id=request_id, outlets=[videos, more], **fields)
         operator.execute({**context, "outlet_events": events})
         assert events[videos].extra == events[more].extra
@@ -1544,7 +1540,7 @@ class TestTheAssetEvent:
     ) -> None:
         request_id, extra = self.extra(emulator, folder, context)
         videos = Asset("x-luma://videos/test")
-        events = events_of(videos)
+        events = OutletEvents()
         again = keep(folder / "a.mp4", request_id=request_id, outlets=[videos])
         again.execute({**context, "outlet_events": events})
         assert events[videos].extra == extra
@@ -1575,7 +1571,7 @@ class TestTheAssetEvent:
     ) -> None:
         emulator.misbehave("video", "500", times=None)
         videos = Asset("x-luma://videos/test")
-        events = events_of(videos)
+        events = OutletEvents()
         with pytest.raises(LumaDownloadFailed):
             keep(folder / "a.mp4", request_id=done, outlets=[videos]).execute(
                 {**context, "outlet_events": events}
