@@ -10,7 +10,6 @@ venv := .venv
 bin := $(venv)/bin
 stamp := $(venv)/.installed
 benched := $(venv)/.installed-bench
-oldest := .cache/oldest
 moto := .cache/moto
 comma := ,
 cache := $(CURDIR)/.cache
@@ -29,7 +28,7 @@ export UV_CACHE_DIR ?= $(cache)/uv
 export TMPDIR := $(cache)/tmp
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-oldest test-crash test-browser screenshots crash takeover many release-check docs docs-tables lint \
+.PHONY: help demo up test test-crash test-browser screenshots crash takeover many compat release-check docs docs-tables lint \
 	fix clean bench bench-loop bench-triggerer bench-crowd bench-tasks bench-schedule bench-refused bench-page
 
 help: ## list the targets
@@ -51,10 +50,6 @@ up: $(stamp) ## start Airflow with its UI and an emulated gateway, ready to clic
 test: $(stamp) $(moto)/.installed ## run what a contributor must pass [ARGS="-k name"] [TESTS=tests/unit]
 	@mkdir -p $(TMPDIR)
 	$(bin)/python -m pytest $(TESTS) $(ARGS)
-
-test-oldest: $(oldest)/.installed ## run the unit and integration tests on the oldest Airflow that is supported, 2.11
-	@mkdir -p $(TMPDIR)
-	$(oldest)/bin/python -m pytest tests/unit tests/integration $(ARGS)
 
 test-crash: $(stamp) ## kill real processes of a real Airflow at each step of a submit, and while it waits
 	@mkdir -p $(TMPDIR)
@@ -119,6 +114,10 @@ bench-refused: $(stamp) ## have a gateway refuse a thousand waits, and watch the
 bench-page: $(stamp) ## write the figures of benchmarks/results into docs/performance.md
 	$(bin)/python -m benchmarks.page
 
+compat: $(stamp) ## test the built wheel beside every Airflow and Python, about 100 minutes [AIRFLOW=3.1 PYTHONS=3.12]
+	@mkdir -p $(TMPDIR)
+	$(bin)/python -m dev.compat $(foreach one,$(AIRFLOW),--airflow $(one)) $(foreach one,$(PYTHONS),--python $(one)) $(ARGS)
+
 release-check: $(stamp) ## build what a release consists of into dist, and look whether it is whole
 	@mkdir -p $(TMPDIR)
 	$(bin)/python -m pytest tests/system/test_wheel.py tests/unit/test_project.py tests/unit/test_provider_info.py $(ARGS)
@@ -169,11 +168,6 @@ $(stamp): pyproject.toml constraints.txt
 
 $(benched): $(stamp)
 	$(call install,constraints.txt,$(bin)/python,-e '.[bench]')
-	@touch $@
-
-$(oldest)/.installed: $(stamp) constraints-oldest.txt
-	@$(bin)/uv venv --quiet --clear --python $(bin)/python $(oldest)
-	$(call install,constraints-oldest.txt,$(oldest)/bin/python,-e '.[dev]')
 	@touch $@
 
 $(moto)/.installed: $(stamp) constraints-moto.txt

@@ -17,15 +17,14 @@ UV = str(Path(sys.executable).parent / "uv")
 
 def main() -> int:
     """Build the packages into ``dist/`` and name them."""
-    folder = REPOSITORY / "dist"
-    shutil.rmtree(folder, ignore_errors=True)
-    for package in packages(folder):
+    for package in packages(REPOSITORY / "dist"):
         print(f"{package.relative_to(REPOSITORY)}, {package.stat().st_size / 1024:.0f} KB")
     return 0
 
 
 def packages(folder: Path) -> tuple[Path, Path]:
-    """Build wheel and sdist into a folder, and return them."""
+    """Build wheel and sdist into a folder, emptied before, and return them."""
+    shutil.rmtree(folder, ignore_errors=True)
     subprocess.run(
         [UV, "build", "--quiet", "--wheel", "--sdist", "--out-dir", str(folder), str(REPOSITORY)], check=True
     )

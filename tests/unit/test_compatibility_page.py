@@ -1,0 +1,24 @@
+"""The table of docs/compatibility.md is what was recorded, and nothing in it has failed."""
+
+from __future__ import annotations
+
+import pytest
+
+from dev.compat import AIRFLOWS, PAGE, read_rows, written
+from tests.places import REPOSITORY
+
+pytestmark = pytest.mark.skipif(not (REPOSITORY / ".git").exists(), reason="this is not a git checkout")
+
+
+class TestThePage:
+    def test_is_what_was_recorded(self) -> None:
+        assert PAGE.read_text() == written(PAGE.read_text(), read_rows())
+
+    def test_has_every_pair(self) -> None:
+        pairs = {(row.airflow, row.python) for row in read_rows()}
+
+        assert {(airflow.version, python) for airflow in AIRFLOWS for python in airflow.pythons} == pairs
+
+    def test_has_no_failure_and_no_skip_without_a_reason(self) -> None:
+        assert [(row.airflow, row.python) for row in read_rows() if not row.good] == []
+        assert all(reason for row in read_rows() for reason in row.skipped)
