@@ -176,6 +176,14 @@ class LumaSubmitInterrupted(LumaError):
     next_step = "A retry is safe."
 
 
+class LumaLookInterrupted(LumaError):
+    """The task was told to stop before it had asked what has become of a generation."""
+
+    kind = "look_interrupted"
+    money = "The generation itself is not affected: it may be running and is paid for."
+    next_step = "A retry asks again for free."
+
+
 class LumaSubmitOutcomeUnknown(LumaError, AirflowFailException):
     """
     The request to generate may have reached the gateway, and its answer did not come back.

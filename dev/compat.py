@@ -71,9 +71,9 @@ class Airflow:
     newer: tuple[str, ...] = ()
 
     @property
-    def folder(self) -> str:
-        """Return what its folders are called."""
-        return f"{self.version}-lowest" if self.lowest else self.version
+    def name(self) -> str:
+        """Return what it is called in the table."""
+        return f"{self.version} (lowest)" if self.lowest else self.version
 
 
 #: What our metadata demands in a newer version than there was by then: providers are released apart from
@@ -195,7 +195,7 @@ def tested(airflow: Airflow, python: str, interpreter: str, wheel: Path, tests: 
     commit = run(["git", "describe", "--always", "--dirty"], cwd=REPOSITORY).strip()
     now = datetime.now(tz=UTC).date().isoformat()
     row = Row(airflow.version, python, airflow.lowest, now, commit)
-    folder = CACHE / f"{airflow.folder}-{python}"
+    folder = CACHE / f"{airflow.version}{'-lowest' * airflow.lowest}-{python}"
     try:
         binary = installed(airflow, interpreter, wheel, folder)
         row.versions = versions_in(binary)
@@ -344,7 +344,12 @@ def written(page: str, rows: Sequence[Row]) -> str:
         "| Airflow | Python | `providers-http` | `common-compat` | tests passed | skipped | seen on |",
         "|---|---|---|---|---|---|---|",
     ]
-    for row in rows:
+    known = {(row.airflow, row.python): row for row in rows}
+    for airflow, python in pairs(None, None):
+        row = known.get((airflow.version, python))
+        if row is None:
+            lines.append(f"| {airflow.name} | {python} | | | not run yet | | |")
+            continue
         found = f"{row.passed:,}" if row.good else f"**{row.failed or 'all'} failed**"
         lines.append(
             f"| {row.name} | {row.python} "

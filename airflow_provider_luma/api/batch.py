@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from airflow_provider_luma.api.models import GenerationStatus
+from airflow_provider_luma.api.polling import error_of
 from airflow_provider_luma.api.submission import (
     Decision,
     Phase,
@@ -25,12 +27,17 @@ from airflow_provider_luma.api.submission import (
     read_record,
 )
 from airflow_provider_luma.api.text import one_line
-from airflow_provider_luma.exceptions import LumaError, LumaInvalidRequest, LumaSubmitOutcomeUnknown
+from airflow_provider_luma.exceptions import (
+    LumaError,
+    LumaInvalidRequest,
+    LumaSubmitOutcomeUnknown,
+    LumaWaitTimeout,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
-    from airflow_provider_luma.api.models import GenerationRequest
+    from airflow_provider_luma.api.models import Generation, GenerationRequest
 
 #: Requests of one batch at most: what is longer is a mistake upstream, and would be paid for.
 MAX_BATCH = 10_000
@@ -114,6 +121,41 @@ class Slot:
         self.error = None if error is None else {"kind": error.kind, "message": str(error)}
         if error is not None and self.request_id is None:
             self.request_id = error.request_id
+
+    def see(self, seen: Generation, *, out_of_time: bool) -> None:
+        """
+        Take note of what one look at its generation showed.
+
+        Only a status of failure is a failure, which a retry may pay for anew; whatever else there is to
+        complain of is an error of a generation that is paid for, and is looked at again.
+
+        :param out_of_time: whether what has not ended now is given up.
+        """
+        self.video_url = seen.video_url
+        complete = seen.status is GenerationStatus.COMPLETED
+        complains = seen.status is GenerationStatus.NOT_FOUND or bool(seen.reason and not seen.raw_status)
+        if complete and seen.video_url is not None:
+            self.end(BatchStatus.COMPLETED)
+        elif seen.status is GenerationStatus.FAILED:
+            self.end(BatchStatus.FAILED, error_of(seen))
+        elif complete or (complains and out_of_time):
+            self.end(BatchStatus.ERROR, error_of(seen))
+        elif out_of_time:
+            word = seen.raw_status or seen.status.value
+            self.end(BatchStatus.TIMEOUT, LumaWaitTimeout(f"The time is over, and it is {word!r}."))
+        else:
+            self.end(BatchStatus.PENDING)
+
+    @classmethod
+    def from_result(cls, result: Any) -> Slot | None:
+        """Return the slot of which ``result`` is the :attr:`result`, or ``None`` if it is none."""
+        try:
+            slot = cls(result["index"], None, "", request_id=result["request_id"])
+            slot.video_url, slot.path, slot.error = result["video_url"], result["path"], result["error"]
+            slot.status = BatchStatus(result["status"])
+        except (KeyError, TypeError, ValueError):
+            return None
+        return slot
 
     @property
     def result(self) -> BatchResult:

@@ -279,24 +279,17 @@ class Wait:
                 "no address",
                 NO_ADDRESS_WINDOW,
                 now,
-                LumaCompletedWithoutVideo(
-                    f"The gateway says {self.last_status!r} and gives no usable video address.",
-                    request_id=self.request_id,
-                ),
+                error_of(seen),
                 seen,
             )
         if status is GenerationStatus.FAILED:
-            return GaveUp(failure_of(seen), seen)
+            return GaveUp(error_of(seen), seen)
         if status is GenerationStatus.NOT_FOUND:
             return self._complain(
                 "not found",
                 NOT_FOUND_WINDOW,
                 now,
-                LumaGenerationNotFound(
-                    "The gateway does not know this request id"
-                    + (f": {seen.reason.rstrip('.')}." if seen.reason else "."),
-                    request_id=self.request_id,
-                ),
+                error_of(seen),
                 seen,
             )
         if status is GenerationStatus.UNKNOWN and not seen.raw_status and seen.reason:
@@ -304,10 +297,7 @@ class Wait:
                 "error without status",
                 NO_STATUS_WINDOW,
                 now,
-                LumaGenerationFailed(
-                    f"The gateway reports an error and no status: {seen.reason.rstrip('.')}.",
-                    request_id=self.request_id,
-                ),
+                error_of(seen),
                 seen,
             )
         self._complaint, self._complaints = "", 0
@@ -397,10 +387,27 @@ class Wait:
         }
 
 
-def failure_of(seen: Generation) -> LumaError:
-    """Return the error for a generation of which the gateway says that it failed."""
-    said = f": {seen.reason.rstrip('.')}." if seen.reason else ", without a reason."
-    error = LumaGenerationModerated if seen.moderated else LumaGenerationFailed
-    return error(
-        f"The gateway ended the generation with {seen.raw_status!r}{said}", request_id=seen.request_id
+def error_of(seen: Generation) -> LumaError:
+    """
+    Return the error for a look that shows a complaint: a status of failure, an unknown id, a completion
+    without an address, an error without a status.
+    """
+    because = f": {seen.reason.rstrip('.')}" if seen.reason else ""
+    if seen.status is GenerationStatus.FAILED:
+        failed = LumaGenerationModerated if seen.moderated else LumaGenerationFailed
+        because = because or ", without a reason"
+        return failed(
+            f"The gateway ended the generation with {seen.raw_status!r}{because}.", request_id=seen.request_id
+        )
+    if seen.status is GenerationStatus.NOT_FOUND:
+        return LumaGenerationNotFound(
+            f"The gateway does not know this request id{because}.", request_id=seen.request_id
+        )
+    if seen.status is GenerationStatus.COMPLETED:
+        word = seen.raw_status or seen.status.value
+        return LumaCompletedWithoutVideo(
+            f"The gateway says {word!r} and gives no usable video address.", request_id=seen.request_id
+        )
+    return LumaGenerationFailed(
+        f"The gateway reports an error and no status{because}.", request_id=seen.request_id
     )

@@ -9,6 +9,7 @@ both leave every decision to :mod:`airflow_provider_luma.api`.
 from __future__ import annotations
 
 import asyncio
+import functools
 import random
 import threading
 import time
@@ -38,6 +39,7 @@ from airflow_provider_luma.api.text import quoted_prompt, shown_url
 from airflow_provider_luma.exceptions import (
     LumaConfigurationError,
     LumaError,
+    LumaLookInterrupted,
     LumaSubmitInterrupted,
     LumaSubmitOutcomeUnknown,
 )
@@ -222,7 +224,7 @@ class LumaHook(HttpHook):
 
         def once() -> str | Miss:
             nonlocal flight
-            self._take_turn()
+            self._take_turn(Call.GENERATE)
             # A connection of its own: a kept-alive one that went stale would look like a lost answer.
             with LumaSession(settings, "task") as session:
                 if before_send is not None:
@@ -291,7 +293,7 @@ class LumaHook(HttpHook):
         try:
             call = next(steps)
             while True:
-                self._take_turn()
+                self._take_turn(Call.STATUS)
                 call = steps.send(self._session.exchange(call))
         except StopIteration as end:
             result: _T = end.value
@@ -317,10 +319,14 @@ class LumaHook(HttpHook):
         It holds the worker. In a DAG prefer :class:`~airflow_provider_luma.sensors.luma.LumaStatusSensor`
         with ``deferrable=True``, which holds none.
 
-        :param timeout: seconds; what is complete by the look at its end still counts.
+        :param timeout: seconds, an hour by default; what is complete by the look at its end still counts.
         :param poke_interval: seconds between looks; ``None``: the default schedule.
-        :raises LumaGenerationFailed: the gateway says that it failed.
-        :raises LumaWaitTimeout: still pending at the end; the same call resumes for free.
+        :raises LumaGenerationFailed: the gateway says that it failed. It may have been charged.
+        :raises LumaWaitTimeout: still pending at the end; it is paid for, and the same call resumes for free.
+        :raises LumaGenerationNotFound: the gateway did not know the id for a minute.
+        :raises LumaCompletedWithoutVideo: it is complete, and two minutes later had no address yet.
+        :raises LumaRefused: the gateway refuses to be asked, for the key, say. What was paid for stays so.
+        :raises LumaConfigurationError: the connection cannot be used.
         """
         started_at = time.time()
         wait = Wait(
@@ -383,14 +389,16 @@ class LumaHook(HttpHook):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _take_turn(self) -> None:
+    def _take_turn(self, call: Call) -> None:
         """Sleep as long as ``requests_per_second``, or a refusal of a sibling, asks for."""
         while (pause := self._turns.next(self.settings.requests_per_second)) > 0:
-            self._sleep(pause)
+            self._sleep(call, pause)
 
-    def _sleep(self, seconds: float) -> None:
+    def _sleep(self, call: Call, seconds: float) -> None:
         if self.stopped.wait(seconds):
-            raise LumaSubmitInterrupted("This task was told to stop before its request was sent.")
+            if call is Call.GENERATE:
+                raise LumaSubmitInterrupted("This task was told to stop before its request was sent.")
+            raise LumaLookInterrupted("This task was told to stop before it had asked for the status.")
 
     def _sent(self, call: Call, once: Callable[[], _T | Miss]) -> tuple[_T | Miss, int]:
         """Call ``once``, again where the table allows it; return what it came to and the tries."""
@@ -422,7 +430,7 @@ class LumaHook(HttpHook):
                 )
 
         retrying = tenacity.Retrying(
-            sleep=self._sleep,
+            sleep=functools.partial(self._sleep, call),
             retry=tenacity.retry_if_result(lambda seen: isinstance(seen, Miss)),
             stop=lambda state: pause(state) is None,
             wait=lambda state: pause(state) or 0.0,

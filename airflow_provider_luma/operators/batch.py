@@ -299,7 +299,7 @@ class LumaGenerateBatchOperator(BaseOperator):
             if silent >= SILENT_IN_A_ROW:
                 # A gateway that answers nobody is not asked about thousands, each with the hook's patience.
                 if out_of_time:
-                    slot.end(BatchStatus.ERROR, LumaGatewayError("The gateway did not answer for others."))
+                    slot.end(BatchStatus.ERROR, _not_asked(slot))
                 return
             silent = 0 if look_at(hook, slot, out_of_time=out_of_time) else silent + 1
 
@@ -423,6 +423,15 @@ class LumaGenerateBatchOperator(BaseOperator):
         return LumaBatchFailedForGood(what)
 
 
+def _not_asked(slot: Slot) -> LumaGatewayError:
+    return LumaGatewayError(
+        f"The gateway did not answer for {SILENT_IN_A_ROW} others in a row, so it was not asked.",
+        request_id=slot.request_id,
+        money="The generation is paid for and may be complete.",
+        next_step="A retry of this task asks for free.",
+    )
+
+
 def _listed(requests: Any) -> Sequence[Any]:
     """Return the list that a rendered value means."""
     if isinstance(requests, str):
@@ -440,14 +449,10 @@ def _listed(requests: Any) -> Sequence[Any]:
 
 def _slots_from(results: Any) -> list[Slot]:
     """Return the slots as they were before the deferral."""
-    if not isinstance(results, list):
+    slots = [Slot.from_result(one) for one in results] if isinstance(results, list) else [None]
+    if None in slots:
         raise LumaBatchFailed(
-            "The XCom results of this task has gone, so what it had submitted is not known here.",
+            "The XCom results of this task has gone or was changed: what it had submitted is not known here.",
             next_step="A retry of this task takes it up.",
         )
-    slots = []
-    for one in results:
-        slots.append(Slot(one["index"], None, ""))
-        slots[-1].request_id, slots[-1].video_url = one["request_id"], one["video_url"]
-        slots[-1].status, slots[-1].error = BatchStatus(one["status"]), one["error"]
-    return slots
+    return [slot for slot in slots if slot is not None]

@@ -24,11 +24,18 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_luma.api.events import event_of
 from airflow_provider_luma.api.models import rendered_request_id
-from airflow_provider_luma.api.polling import DEFAULT_POKE_INTERVAL, MIN_POKE_INTERVAL, Pending, Wait
+from airflow_provider_luma.api.polling import DEFAULT_POKE_INTERVAL, Pending, Wait
 from airflow_provider_luma.hooks.luma import DEFAULT_WAIT_TIMEOUT, LumaHook
 from airflow_provider_luma.hooks.metrics import failures_counted
 from airflow_provider_luma.links.luma import LumaVideoLink
-from airflow_provider_luma.steps.wait import deadline, defer, ended, last_look, look_until_ended
+from airflow_provider_luma.steps.wait import (
+    deadline,
+    defer,
+    ended,
+    last_look,
+    look_until_ended,
+    poke_interval_of,
+)
 from airflow_provider_luma.version_compat import (
     AirflowRescheduleException,
     TaskDeferralError,
@@ -98,12 +105,10 @@ class LumaStatusSensor(BaseSensorOperator):
             poke_interval=DEFAULT_POKE_INTERVAL if poke_interval is None else poke_interval,
             **kwargs,
         )
-        if self.poke_interval < MIN_POKE_INTERVAL:
-            raise ValueError(f"poke_interval must be at least {MIN_POKE_INTERVAL} seconds.")
         self.request_id = request_id
         self.luma_conn_id = luma_conn_id
         self.deferrable = deferrable
-        self._own_interval = None if poke_interval is None else self.poke_interval
+        self._own_interval = poke_interval_of(poke_interval)
 
     def execute(self, context: Context) -> str:
         """Wait, and return the video's address."""

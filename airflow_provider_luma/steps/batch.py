@@ -16,25 +16,21 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_luma.api.batch import BatchStatus, counts
-from airflow_provider_luma.api.models import GenerationStatus
-from airflow_provider_luma.api.polling import failure_of
 from airflow_provider_luma.api.retry import MAX_WORKER_PAUSE
 from airflow_provider_luma.api.submission import LookFirst, OutcomeUnknown, Phase, Reattach
 from airflow_provider_luma.api.text import one_line
 from airflow_provider_luma.exceptions import (
     LumaAccessRefused,
     LumaAddressRefused,
-    LumaCompletedWithoutVideo,
     LumaCreditRefused,
     LumaError,
     LumaFirewallRefused,
-    LumaGenerationNotFound,
     LumaKeyRefused,
+    LumaLookInterrupted,
     LumaRateRefused,
     LumaRefused,
     LumaSubmitInterrupted,
     LumaSubmitOutcomeUnknown,
-    LumaWaitTimeout,
 )
 from airflow_provider_luma.version_compat import NEVER_EXPIRE
 
@@ -45,7 +41,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
     from airflow_provider_luma.api.batch import Ledger, Slot
-    from airflow_provider_luma.api.models import Generation, GenerationRequest
+    from airflow_provider_luma.api.models import GenerationRequest
     from airflow_provider_luma.hooks.luma import LumaHook
     from airflow_provider_luma.steps.keep import VideoKeeper
 
@@ -403,31 +399,14 @@ def look_at(hook: LumaHook, slot: Slot, *, out_of_time: bool) -> bool:
     """
     try:
         seen = hook.get_status(str(slot.request_id))
-    except LumaSubmitInterrupted:
+    except LumaLookInterrupted:
         return False
     except LumaError as error:
         if out_of_time:
             slot.end(BatchStatus.ERROR, error)
         return False
-    _fold(seen, slot, out_of_time)
+    slot.see(seen, out_of_time=out_of_time)
     return True
-
-
-def _fold(seen: Generation, slot: Slot, out_of_time: bool) -> None:
-    word = seen.raw_status or seen.status.value
-    if seen.status is GenerationStatus.COMPLETED and seen.video_url is not None:
-        slot.video_url = seen.video_url
-        slot.end(BatchStatus.COMPLETED)
-    elif seen.status is GenerationStatus.COMPLETED:
-        slot.end(BatchStatus.ERROR, LumaCompletedWithoutVideo(f"The gateway says {word!r} and no address."))
-    elif seen.status is GenerationStatus.FAILED:
-        slot.end(BatchStatus.FAILED, failure_of(seen))
-    elif seen.status is GenerationStatus.NOT_FOUND and out_of_time:
-        slot.end(BatchStatus.ERROR, LumaGenerationNotFound("The gateway does not know this request id."))
-    elif out_of_time:
-        slot.end(BatchStatus.TIMEOUT, LumaWaitTimeout(f"The time is over, and it is {word!r}."))
-    else:
-        slot.end(BatchStatus.PENDING)
 
 
 def keep(hook: LumaHook, slot: Slot, keeper: VideoKeeper, target: ObjectStoragePath) -> None:

@@ -8,7 +8,6 @@ same errors.
 
 from __future__ import annotations
 
-import re
 import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
@@ -33,9 +32,6 @@ if TYPE_CHECKING:
     from airflow_provider_luma.api.events import LumaEvent
     from airflow_provider_luma.api.polling import GenerationSummary, Wait
     from airflow_provider_luma.hooks.luma import LumaHook
-
-#: Where the advice of an error's text begins that would have a task cleared or retried.
-_ADVICE = re.compile(r"\s(?=Clear this task|A retry or a clear of this task|A retry of this task)")
 
 #: Seconds by which the framework's own time-out of a deferral is later than ours: it is a backstop for a
 #: triggerer that is down, and our own look at the deadline should come first.
@@ -177,8 +173,11 @@ def not_delivered(error: BaseException, request_id: str | None) -> LumaVideoNotD
         return LumaVideoNotDelivered(
             f"{type(error).__name__}: {one_line(str(error))}.", request_id=request_id
         )
-    # An error that came with a trigger's event has its advice in its text.
-    what = _ADVICE.split(error.what)[0].removesuffix(error.money).rstrip()
+    # The text of an error that came with a trigger's event is whole: what happened, the id, what it means for
+    # money and what to do about it. Only the first is true of a task that has no record.
+    known = filter(None, (error.money, error.next_step))
+    ends = [error.what.find(f" {one}") for one in ("Request id: ", *known)]
+    what = error.what[: min((end for end in ends if end >= 0), default=len(error.what))]
     return LumaVideoNotDelivered(what, request_id=request_id, http_status=error.http_status)
 
 

@@ -19,6 +19,8 @@ import json, runpy, sys, time
 import airflow.providers.common.compat.sdk as sdk
 sdk.DAG, sdk.BaseOperator, sdk.BaseSensorOperator, sdk.task
 from airflow.models.dagbag import DagBag
+from airflow.providers_manager import ProvidersManager
+ProvidersManager()  # Airflow 2 asks it for @task.anything, and with it come Flask and Pillow
 seen = {}
 for name in json.loads(sys.argv[1]):
     before, began = set(sys.modules), time.perf_counter()

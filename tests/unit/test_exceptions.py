@@ -68,6 +68,7 @@ RETRY = {
     "LumaProtocolError",
     "LumaRateRefused",
     "LumaRefused",
+    "LumaLookInterrupted",
     "LumaSubmitInterrupted",
     "LumaSubmitOutcomeUnknownResubmit",
     "LumaUnreachable",

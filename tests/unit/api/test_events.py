@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_luma.api.events import event_of, generation_of
+from airflow_provider_luma.api.events import EVENT_VERSION, event_of, generation_of
 from airflow_provider_luma.api.models import Generation, GenerationStatus
 from airflow_provider_luma.api.polling import Done, GaveUp, Wait
 from airflow_provider_luma.exceptions import (
@@ -186,3 +186,22 @@ class TestWhatIsNotKnownIsAnError:
             return
         assert event["outcome"] == "completed"
         assert generation["video_url"] == VIDEO
+
+
+@pytest.mark.parametrize(
+    ("event", "why"),
+    [
+        ({"v": 99}, "it is of no version that this release knows"),
+        ({"v": EVENT_VERSION, "request_id": "other"}, "it is about another request"),
+        ({"v": EVENT_VERSION, "request_id": "r", "outcome": "completed"}, "without an address of a video"),
+        ({"v": EVENT_VERSION, "request_id": "r", "outcome": "sold"}, "its outcome is not known"),
+    ],
+)
+def test_an_event_that_cannot_be_used_is_shown_with_the_id_and_what_to_do(event, why):
+    with pytest.raises(LumaProtocolError) as raised:
+        generation_of(event, "r")
+    assert why in str(raised.value)
+    assert repr(event) in str(raised.value)
+    assert raised.value.request_id == "r"
+    assert "paid for" in str(raised.value)
+    assert str(raised.value).endswith("Clear this task to resume the wait for free; do not submit again.")

@@ -501,3 +501,48 @@ class TestAnyAnswer:
         if isinstance(seen, Generation) and seen.status is GenerationStatus.COMPLETED:
             assert 200 <= status < 300
             assert not cut
+
+
+class TestTheKeyInAnAnswer:
+    KEY = "abcdefgh"
+
+    def test_is_not_handed_on_in_an_address_or_an_id(self):
+        for spelt in (self.KEY, self.KEY.replace("a", "%61")):
+            body = {"requestId": ID, "status": "completed", "video_url": f"https://h/{spelt}.mp4"}
+            seen = read_status(Answer(200, {}, json.dumps(body).encode(), secret=self.KEY), ID)
+            assert (seen.status, seen.video_url) == (GenerationStatus.COMPLETED, None)
+        given = Answer(200, {}, json.dumps({"requestId": f"x-{self.KEY}"}).encode(), secret=self.KEY)
+        assert isinstance(read_submit(given), Miss)
+
+    def test_of_a_few_characters_hides_no_id(self):
+        given = Answer(200, {}, json.dumps({"requestId": "a-1"}).encode(), secret="a-1")
+        assert read_submit(given) == "a-1"
+
+
+class TestWhatIsTold:
+    def test_an_explanation_may_be_an_object(self):
+        seen = generation({"status": "failed", "error": {"code": 7, "text": "zu groß"}})
+        assert seen.reason == '{"code": 7, "text": "zu groß"}'
+
+    def test_a_pending_or_complete_generation_has_no_reason(self):
+        assert generation({"status": "queued", "error": "soon"}).reason is None
+        assert generation({"status": "done", "video_url": "https://h/a.mp4", "msg": "ok"}).reason is None
+
+    def test_nothing_at_all_is_unknown(self):
+        assert generation({}).status is GenerationStatus.UNKNOWN
+
+    def test_a_look_says_whose_it_is(self):
+        assert generation({"status": "queued"}).request_id == ID
+
+    def test_the_gateways_own_clock_comes_with_a_refusal(self):
+        miss = read_status(answer("slow down", 429, Date="then", Retry_After="soon"), ID)
+        assert (miss.date, miss.retry_after) == ("then", "soon")
+
+    def test_an_answer_about_another_says_so(self):
+        miss = read_status(answer({"requestId": "other", "status": "queued"}), ID)
+        assert miss.detail.startswith("answered about another request id than the one asked about")
+
+    def test_a_status_that_is_in_no_table_goes_by_its_hundred(self):
+        faults = {status: read_status(answer({}, status), ID).fault for status in (418, 499, 501, 599)}
+        assert [faults[418], faults[499]] == [Fault.OTHER_REFUSAL] * 2
+        assert [faults[501], faults[599]] == [Fault.OTHER] * 2

@@ -247,3 +247,27 @@ class TestShapes:
 
         with pytest.raises(dataclasses.FrozenInstanceError):
             generation.video_url = "https://host/a.mp4"
+
+
+class TestWhatATemplateGives:
+    def test_an_aspect_ratio_is_what_it_says_and_absent_the_default(self):
+        assert GenerationRequest.from_rendered("a fox", aspect_ratio=" 9:16 ").aspect_ratio == "9:16"
+        for absent in (None, "", "None"):
+            assert GenerationRequest.from_rendered("a fox", aspect_ratio=absent).aspect_ratio == "16:9"
+
+    def test_that_is_no_id_is_shown_and_nothing_was_sent(self):
+        for value in (None, "two words"):
+            with pytest.raises(LumaInvalidRequest, match="Nothing was sent") as raised:
+                rendered_request_id(value)
+            assert repr(value) in str(raised.value)
+
+    def test_that_is_wrong_is_quoted_within_bounds(self):
+        for wrong in (
+            lambda text: GenerationRequest("a fox", aspect_ratio=text),
+            lambda text: GenerationRequest("a fox", loop=text),
+            lambda text: rendered_request_id(f"{text} {text}"),
+        ):
+            with pytest.raises(LumaInvalidRequest) as raised:
+                wrong("odd" * 1000)
+            assert "oddodd" in str(raised.value)
+            assert len(str(raised.value)) < 300

@@ -176,3 +176,43 @@ class TestAnOutage:
             gate.pace.failed(gate.now) if look % 10 == 0 else gate.pace.answered()
 
         assert gate.pace.share(gate.now) == 1.0
+
+
+class TestWhatItRemembers:
+    def test_refusals_are_counted_until_an_answer_comes(self):
+        pace = Pace()
+        for count in (1, 2, 3):
+            assert pace.refused(1000.0 + count, 1000.0 + count, 0.5)
+            assert pace.refusals == count
+        pace.answered()
+        assert pace.refusals == 0
+
+    def test_a_pause_is_over_when_it_is_over(self):
+        pace = Pace()
+        pace.refused(1000.0, 1000.0, 10.0)
+        assert (pace.paused(1004.0), pace.paused(1010.0), pace.paused(1020.0)) == (6.0, 0.0, 0.0)
+        assert pace.turn(1004.0, LOAD) == 6.0
+
+    def test_nothing_saved_up_before_a_pause_is_spent_after_it(self):
+        gate = Gate(Pace())
+        gate.pace.refused(1000.0, 1000.0, 10.0)
+        gate.now = 1010.0
+
+        assert gate.run(0.001) == 0
+
+    def test_one_failure_less_than_an_outage_is_none_and_an_answer_begins_anew(self):
+        pace = Pace()
+        for _ in range(OUTAGE - 1):
+            pace.failed(1000.0)
+        assert pace.share(1000.0) == 1.0
+        pace.answered()
+        for _ in range(OUTAGE - 1):
+            pace.failed(1000.0)
+        assert pace.share(1000.0) == 1.0
+        pace.failed(1000.0)
+        assert pace.share(1000.0) == LEAST_SHARE
+
+    def test_a_given_bound_holds_without_a_load_of_the_waits(self):
+        gate = Gate(Pace(per_second=2.0))
+
+        assert gate.run(10, load=None) == pytest.approx(20, abs=1)

@@ -18,6 +18,7 @@ from airflow_provider_luma.api.polling import (
     DURATIONS_NEEDED,
     FIREWALL_INTERVAL,
     MIN_FIRST_PAUSE,
+    MOST_NOTES,
     Done,
     Durations,
     GaveUp,
@@ -615,3 +616,74 @@ class TestDurations:
             durations.learn(lower, upper)
 
         assert durations.schedule == Schedule()
+
+
+class TestWhatIsHandedOn:
+    @pytest.mark.parametrize("seen", [FAILED, MODERATED, NO_ADDRESS, NOT_FOUND, NO_STATUS, PENDING])
+    def test_the_last_look_comes_with_the_end(self, seen):
+        _, ended = Clock(timeout=400.0).until_over(seen)
+
+        assert isinstance(ended, GaveUp)
+        assert ended.generation is seen, "an event tells a failure from an error by it"
+
+    def test_the_reason_is_in_the_words(self):
+        reasons = {
+            FAILED: "The gateway ended the generation with 'failed': The model gave up.",
+            saw(GenerationStatus.FAILED, "failed"): "ended the generation with 'failed', without a reason.",
+            NO_ADDRESS: "The gateway says 'completed' and gives no usable video address.",
+            NOT_FOUND: "The gateway does not know this request id.",
+            saw(GenerationStatus.NOT_FOUND, reason="Gone."): "does not know this request id: Gone.",
+            NO_STATUS: "The gateway reports an error and no status: Something went wrong.",
+        }
+        for seen, words in reasons.items():
+            _, ended = Clock().until_over(seen)
+            assert words in ended.error.what
+            assert ended.error.request_id == ID
+
+    def test_a_last_pause_is_cut_at_the_deadline_and_keeps_its_note(self):
+        clock = Clock(timeout=20.0)
+
+        assert clock.at(18.0, NEW_WORD) == Pending(2.0, "unknown status 'finalizing'")
+
+    def test_two_complaints_in_turn_confirm_neither(self):
+        clock = Clock()
+        for seconds in range(200, 400, 5):
+            assert isinstance(clock.at(seconds, NOT_FOUND), Pending)
+            assert isinstance(clock.at(seconds + 1, NO_ADDRESS), Pending)
+
+    @pytest.mark.parametrize("good", [PENDING, Miss(Fault.RATE, "answered HTTP 429")])
+    def test_a_good_look_between_them_begins_the_count_anew(self, good):
+        clock = Clock()
+        for start in (200, 300):
+            for seconds in range(CONFIRMING_LOOKS - 1):
+                assert isinstance(clock.at(start + seconds, NOT_FOUND), Pending)
+            assert isinstance(clock.at(start + 50, good), Pending)
+
+    def test_each_kind_of_word_is_said_once_and_by_kind(self):
+        clock = Clock()
+        for look in range(MOST_NOTES + 5):
+            clock.at(look, saw(GenerationStatus.UNKNOWN, f"word {look}"))
+        rate = Miss(Fault.RATE, "answered HTTP 429")
+
+        assert clock.at(100, rate).note == "the gateway answered HTTP 429", "though words have used up theirs"
+        assert clock.at(101, rate).note is None
+        assert clock.at(102, LOST).note == f"the gateway {LOST.detail}"
+
+    def test_when_it_was_last_pending_is_known(self):
+        clock = Clock()
+        clock.at(7.0, PENDING)
+        clock.at(9.0, LOST)
+
+        assert clock.wait.pending_at == START + 7.0
+
+    def test_the_schedules_first_look_is_kept_by_every_mode(self):
+        clock = Clock()
+
+        assert clock.at(10.0, PENDING).seconds == pytest.approx(Schedule().first - 10.0)
+        assert clock.at(Schedule().first, PENDING).seconds == DEFAULT_POKE_INTERVAL
+
+    def test_the_connection_is_named_in_what_a_failed_look_ends_in(self):
+        wait = Wait(ID, START, START + 60, conn_id="mine")
+        ended = wait.after(Miss(Fault.CREDIT, "answered HTTP 402", 402), START)
+
+        assert "through connection 'mine'" in ended.error.what

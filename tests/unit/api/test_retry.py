@@ -327,3 +327,46 @@ class TestMessages:
         miss = read_submit(http(400, {"error": "a\nb\r\nc\x00"}))
 
         assert str(error_for(Call.GENERATE, miss, now=NOW)).isprintable()
+
+
+class TestTheWordsOfAnError:
+    MISS = Miss(Fault.SERVER, "answered HTTP 500", 500)
+
+    def test_name_the_connection_where_it_is_known(self) -> None:
+        for call in Call:
+            assert "through connection 'mine'" in str(error_for(call, self.MISS, now=0, conn_id="mine"))
+            assert "connection" not in error_for(call, self.MISS, now=0).what
+
+    @pytest.mark.parametrize(("tries", "submit", "status"), [(1, "", ""), (2, " after 2 tries", " 2 times")])
+    def test_count_the_tries_where_there_were_several(self, tries: int, submit: str, status: str) -> None:
+        submitted = error_for(Call.GENERATE, self.MISS, now=0, tries=tries).what
+        asked = error_for(Call.STATUS, self.MISS, now=0, tries=tries).what
+        assert submitted == f"Submitting failed{submit}: the gateway answered HTTP 500."
+        assert asked == f"Asking for the status{status} failed: the gateway answered HTTP 500."
+
+    def test_say_that_a_retry_is_safe_only_of_what_was_not_accepted(self) -> None:
+        assert "A retry is safe" not in str(error_for(Call.GENERATE, self.MISS, now=0))
+        rate = Miss(Fault.RATE, "answered HTTP 429", 429)
+        assert "A retry is safe" in str(error_for(Call.GENERATE, rate, now=0))
+        vouched = Miss(Fault.UNAVAILABLE, "answered HTTP 503", 503)
+        error = error_for(Call.GENERATE, vouched, now=0, retry_generate_on_503=True)
+        assert str(error).endswith("Nothing was generated, nothing is charged. A retry is safe.")
+
+    def test_of_a_look_say_to_resume_and_not_to_submit_again(self) -> None:
+        lost = str(error_for(Call.STATUS, self.MISS, now=0))
+        assert lost.endswith("Clear this task to resume the wait for free; do not submit again.")
+        key = str(error_for(Call.STATUS, Miss(Fault.KEY, "answered HTTP 401", 401), now=0))
+        assert "subscription key" in key
+        assert key.endswith("That resumes the wait for free; do not submit again.")
+
+    def test_a_date_is_read_by_the_clock_that_is_handed_in(self) -> None:
+        miss = Miss(Fault.RATE, "answered HTTP 429", 429, retry_after=formatdate(1_000_030, usegmt=True))
+        assert error_for(Call.STATUS, miss, now=1_000_000).retry_after == 30
+        assert pause_before_next(Call.STATUS, miss, tries=1, now=1_000_000, random=0.5) == pytest.approx(
+            30 + 0.5 * BACKOFF_BASE
+        )
+
+    def test_a_503_is_safe_only_where_somebody_vouches_for_it(self) -> None:
+        miss = Miss(Fault.UNAVAILABLE, "answered HTTP 503", 503)
+        assert pause_before_next(Call.GENERATE, miss, tries=1, now=0, random=0.5) is None
+        assert isinstance(error_for(Call.GENERATE, miss, now=0), LumaSubmitOutcomeUnknown)

@@ -111,3 +111,17 @@ class TestAddressesInText:
     )
     def test_that_hold_none_stay_as_they_are(self, text):
         assert without_credentials(text) == text
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://cdn.example/a.mp4", "https://cdn.example/a.mp4"),
+        ("https://cdn.example:8443/a.mp4", "https://cdn.example:8443/a.mp4"),
+        ("http://[::1]:8080/a.mp4", "http://[::1]:8080/a.mp4"),
+        ("https://cdn.example/a.mp4?key=1", "https://cdn.example/a.mp4?…"),
+        ("https://cdn.example/a.mp4#key", "https://cdn.example/a.mp4?…"),
+    ],
+)
+def test_what_is_no_secret_in_an_address_is_shown(url, shown):
+    assert shown_url(url) == shown
