@@ -232,7 +232,7 @@ class Ledger:
             for key, stored_record in records.items():
                 record = _read_record(stored_record)
                 if record is None:
-                    raise _unreadable(number, stored_record)
+                    raise _unreadable(number, {key: stored_record})
                 read[key] = record
                 self._page_of[key] = number
             self._pages.append(read)

@@ -63,6 +63,15 @@ class TestWhichRequestIsWhich:
         assert bad.error is not None
         assert bad.error["kind"] == "invalid_request"
         assert [fox.key, owl.key] == keys("a fox", "an owl")
+        assert [slot.index for slot in (fox, bad, owl)] == [0, 1, 2]
+        assert [slot.request for slot in (fox, owl)] == [
+            GenerationRequest("a fox"),
+            GenerationRequest("an owl"),
+        ]
+
+    def test_is_told_by_every_release_alike(self) -> None:
+        # Another key would have every request of a store submitted, and paid for, a second time.
+        assert keys("a fox", "a fox") == [f"a71943e571e2bec2f0d0f9edb71fdcb1-{number}" for number in (0, 1)]
 
     def test_too_many_are_a_mistake(self) -> None:
         assert len(slots_of(["a"] * MAX_BATCH, "c", GenerationRequest.of, strict=True)) == MAX_BATCH
@@ -164,6 +173,12 @@ class TestTheLedger:
             reading([*after(("b", Phase.DONE, "r-b")), page])
         assert '{"v": 1, "records": {}}' in str(raised.value)
         assert "Nothing was sent by this try" in str(raised.value)
+        assert ("has gone" in str(raised.value)) is (page is None)
+        assert len(str(raised.value)) < 800
+
+    def test_that_cannot_be_read_is_shown(self) -> None:
+        with pytest.raises(LumaSubmitOutcomeUnknown, match=r"cannot be read: \{'a': \['sold'"):
+            reading([{"v": 1, "records": {"a": ["sold", "r-a", 3]}}])
 
 
 def seen(status: GenerationStatus, word: str = "", **fields: Any) -> Generation:
@@ -302,4 +317,6 @@ class TestTheSummary:
         assert said.startswith("1 completed, 5 not submitted. request 1 (r-1): not_submitted, xxx")
         assert "request 2: not_submitted; request 3 (r-3): not_submitted; and 2 more" in said
         assert "request 4" not in said
+        assert "more" not in summary(ended(timeout=3))
+        assert summary(ended(timeout=4)).endswith("; and 1 more")
         assert len(said) < 500
