@@ -14,6 +14,7 @@ of ``docs/compatibility.md``. A pair whose Python is not on this machine is left
 from __future__ import annotations
 
 import argparse
+import ast
 import json
 import os
 import platform
@@ -192,7 +193,10 @@ def interpreter_for(python: str) -> str | None:
 def tested(airflow: Airflow, python: str, interpreter: str, wheel: Path, tests: Sequence[str]) -> Row:
     """Install and test one pair; whatever goes wrong stands in the row."""
     began = time.monotonic()
-    commit = run(["git", "describe", "--always", "--dirty"], cwd=REPOSITORY).strip()
+    commit = run(["git", "rev-parse", "--short", "HEAD"], cwd=REPOSITORY).strip()
+    written_here = [f":!{path.relative_to(REPOSITORY)}" for path in (RESULTS, PAGE)]
+    if run(["git", "status", "--porcelain", "--", ".", *written_here], cwd=REPOSITORY).strip():
+        commit += "-dirty"
     now = datetime.now(tz=UTC).date().isoformat()
     row = Row(airflow.version, python, airflow.lowest, now, commit)
     folder = CACHE / f"{airflow.version}{'-lowest' * airflow.lowest}-{python}"
@@ -286,15 +290,25 @@ def run_tests(binary: Path, checkout: Path, folder: Path, tests: Sequence[str], 
         raise Failure(f"pytest ended with {done.returncode}: {output.read_text()[-1500:]}")
     suite = ET.parse(report).getroot().find("testsuite")
     assert suite is not None
-    skipped = Counter(reason.get("message") or "" for reason in suite.iter("skipped"))
-    row.skipped = dict(sorted(skipped.items()))
+    row.skipped = reasons_in(suite)
     row.failed = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
-    row.passed = int(suite.get("tests", 0)) - row.failed - sum(skipped.values())
+    row.passed = int(suite.get("tests", 0)) - row.failed - sum(row.skipped.values())
     if done.returncode and not row.failed:
         raise Failure(f"pytest ended with {done.returncode}: {output.read_text()[-1500:]}")
     if row.failed:
         print(output.read_text()[-10_000:], flush=True)
         row.trouble = f"see {output.relative_to(REPOSITORY)}"
+
+
+def reasons_in(suite: ET.Element) -> dict[str, int]:
+    """Return why tests were skipped, and how many for each reason."""
+    found: Counter[str] = Counter()
+    for one in suite.iter("skipped"):
+        reason = one.get("message") or ""
+        if reason == "collection skipped":  # a whole file: the reason is in a tuple beside its place
+            reason = str(ast.literal_eval(one.text or "()")[-1]).removeprefix("Skipped: ")
+        found[reason] += 1
+    return dict(sorted(found.items()))
 
 
 def versions_in(binary: Path) -> dict[str, str]:
