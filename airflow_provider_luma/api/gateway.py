@@ -210,6 +210,11 @@ def status_call(request_id: str, field: str) -> HttpCall:
     return HttpCall(Call.STATUS, STATUS_PATH, _json_body({field: request_id}))
 
 
+def fields_to_try(status_id_field: str) -> tuple[str, ...]:
+    """Return the names under which an id is asked about, in their order: both for ``auto``."""
+    return STATUS_ID_FIELDS if status_id_field == "auto" else (status_id_field,)
+
+
 def look(
     request_id: str, status_id_field: str
 ) -> Generator[HttpCall, Answer | Miss, tuple[Generation | Miss, str]]:
@@ -221,10 +226,8 @@ def look(
     ``NOT_FOUND``) is followed by one call with the other field. The field is settled, and returned instead
     of ``auto``, once it has brought a status other than ``NOT_FOUND``. Both shells drive this generator.
     """
-    auto = status_id_field == "auto"
-    fields = STATUS_ID_FIELDS if auto else (status_id_field,)
     found: list[Generation | Miss] = []
-    for name in fields:
+    for name in fields_to_try(status_id_field):
         seen = read_status((yield status_call(request_id, name)), request_id)
         if isinstance(seen, Generation) and seen.status is not GenerationStatus.NOT_FOUND:
             # Only a status settles the field: an error without one may be about the field itself.

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from airflow_provider_luma.api.gateway import STATUS_ID_FIELDS, Fault, Miss, read_status, status_call
+from airflow_provider_luma.api.gateway import Fault, Miss, fields_to_try, read_status, status_call
 from airflow_provider_luma.api.models import GenerationStatus
 
 if TYPE_CHECKING:
@@ -48,8 +48,7 @@ def probe(request_id: str, status_id_field: str) -> Generator[HttpCall, Answer |
 
     One question is enough, unless it may have been the field's name that was not understood.
     """
-    fields = STATUS_ID_FIELDS if status_id_field == "auto" else (status_id_field,)
-    for name in fields:
+    for name in fields_to_try(status_id_field):
         seen = read_status((yield status_call(request_id, name)), request_id)
         if not (isinstance(seen, Miss) and seen.http_status in (400, 404)):
             break

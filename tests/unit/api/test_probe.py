@@ -52,6 +52,20 @@ class TestAccepted:
         """A gateway that limits to one call a second could never pass a test of two."""
         assert probed(Answer(200, {}, json.dumps(NOT_FOUND).encode()))[0]
 
+    @pytest.mark.parametrize("field", ["task_id", "requestId"])
+    def test_asks_under_a_name_that_was_settled_and_no_other(self, field):
+        asked = next(probe(NOBODYS, field))
+        assert json.loads(asked.body) == {field: NOBODYS}
+
+        refused = Answer(400, {}, b'{"error": "Invalid request parameters"}')
+        assert not probed(refused, field=field)[0]
+
+    def test_says_what_a_stranger_says(self):
+        _, words = answered(200, {"status": "ok"})
+        assert words.endswith(" It says 'ok'.")
+        _, words = answered(200, {})
+        assert "It says" not in words
+
     @pytest.mark.parametrize("status", [400, 404])
     def test_may_come_to_the_other_name_of_the_id(self, status):
         refused = Answer(status, {}, b'{"error": "Invalid request parameters"}')
