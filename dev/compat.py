@@ -32,24 +32,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dev.release import UV, packages
+from dev.release import REPOSITORY, UV, packages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 CACHE = REPOSITORY / ".cache" / "compat"
 RESULTS = REPOSITORY / "benchmarks" / "results" / "compatibility.json"
 PAGE = REPOSITORY / "docs" / "compatibility.md"
-BEGIN, END = "<!-- matrix -->", "<!-- end -->"
+MATRIX = re.compile(r"(<!-- matrix -->\n).*?(<!-- end -->)", re.DOTALL)
 
 #: Seconds after which the tests of one pair count as hanging.
 TOO_LONG = 45 * 60
 
-#: What the tests need beside the wheel, as in the extra ``dev``; the wheel brings the extra ``emulator``.
-TEST_TOOLS = (
-    "hypothesis", "jsonschema", "proxy.py", "psutil", "pytest>=8.3", "pytest-timeout", "statsd", "trustme",
-)  # fmt: skip
 #: What a user may ask the command line about providers, and what must stand in the answer.
 PROVIDER_COMMANDS = {
     ("list",): "airflow-provider-luma",
@@ -70,11 +65,6 @@ class Airflow:
     lowest: bool = False
     #: Packages of which something newer than that day is needed.
     newer: tuple[str, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """Return what it is called in the table."""
-        return f"{self.version} (lowest)" if self.lowest else self.version
 
 
 #: What our metadata demands in a newer version than there was by then: providers are released apart from
@@ -124,9 +114,8 @@ class Row:
     def __str__(self) -> str:
         return (
             f"Airflow {self.name}, Python {self.python}: {'good' if self.good else 'BAD'}, "
-            f"{self.passed} passed, "
-            f"{self.failed} failed, {sum(self.skipped.values())} skipped, {self.seconds:.0f} s. "
-            f"{self.trouble or ''}"
+            f"{self.passed} passed, {self.failed} failed, {sum(self.skipped.values())} skipped, "
+            f"{self.seconds:.0f} s. {self.trouble or ''}"
         )
 
 
@@ -232,7 +221,7 @@ def installed(airflow: Airflow, interpreter: str, wheel: Path, folder: Path) -> 
     kept = folder / "constraints.txt"
     freeze = [UV, "pip", "freeze", "--exclude", "airflow-provider-luma", "--python", str(python)]
     kept.write_text(run(freeze))
-    run([*install, *dated, "--constraint", str(kept), *TEST_TOOLS])
+    run([*install, *dated, "--constraint", str(kept), f"{wheel}[dev]"])
     return python.parent
 
 
@@ -269,7 +258,7 @@ def provider_commands(binary: Path, folder: Path) -> int:
             cwd=folder,
             env={**environment, "COLUMNS": "400"},
         )
-        if not re.search(expected, said):
+        if expected not in said:
             raise Failure(f"airflow providers {' '.join(arguments)} does not say {expected}: {said[-600:]}")
     return len(PROVIDER_COMMANDS)
 
@@ -362,7 +351,8 @@ def written(page: str, rows: Sequence[Row]) -> str:
     for airflow, python in pairs(None, None):
         row = known.get((airflow.version, python))
         if row is None:
-            lines.append(f"| {airflow.name} | {python} | | | not run yet | | |")
+            row = Row(airflow.version, python, airflow.lowest, at="", commit="")
+            lines.append(f"| {row.name} | {python} | | | not run yet | | |")
             continue
         found = f"{row.passed:,}" if row.good else f"**{row.failed or 'all'} failed**"
         lines.append(
@@ -379,9 +369,8 @@ def written(page: str, rows: Sequence[Row]) -> str:
                 names.append(row.name)
     lines += ["", "| skipped because | on Airflow |", "|---|---|"]
     lines += [f"| {reason} | {', '.join(names)} |" for reason, names in sorted(reasons.items())]
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{chr(10).join(lines)}\n{END}{after}"
+    table = "".join(f"{line}\n" for line in lines)
+    return MATRIX.sub(lambda found: f"{found[1]}{table}{found[2]}", page)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,9 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
+#: Whether this is a checkout; else a copy of one, in which nothing is tracked and the package is installed.
+IS_CHECKOUT = (REPOSITORY / ".git").exists()
+
 #: Everything that tests leave between runs: migrated databases.
 CACHE = REPOSITORY / ".cache" / "tests"
 

@@ -131,15 +131,15 @@ class Slot:
 
         :param out_of_time: whether what has not ended now is given up.
         """
-        self.video_url = seen.video_url
+        error = error_of(seen)
         complete = seen.status is GenerationStatus.COMPLETED
-        complains = seen.status is GenerationStatus.NOT_FOUND or bool(seen.reason and not seen.raw_status)
-        if complete and seen.video_url is not None:
+        if complete and error is None:
+            self.video_url = seen.video_url
             self.end(BatchStatus.COMPLETED)
         elif seen.status is GenerationStatus.FAILED:
-            self.end(BatchStatus.FAILED, error_of(seen))
-        elif complete or (complains and out_of_time):
-            self.end(BatchStatus.ERROR, error_of(seen))
+            self.end(BatchStatus.FAILED, error)
+        elif error is not None and (complete or out_of_time):
+            self.end(BatchStatus.ERROR, error)
         elif out_of_time:
             word = seen.raw_status or seen.status.value
             self.end(BatchStatus.TIMEOUT, LumaWaitTimeout(f"The time is over, and it is {word!r}."))
@@ -150,12 +150,11 @@ class Slot:
     def from_result(cls, result: Any) -> Slot | None:
         """Return the slot of which ``result`` is the :attr:`result`, or ``None`` if it is none."""
         try:
-            slot = cls(result["index"], None, "", request_id=result["request_id"])
-            slot.video_url, slot.path, slot.error = result["video_url"], result["path"], result["error"]
-            slot.status = BatchStatus(result["status"])
+            status, error = BatchStatus(result["status"]), result["error"]
+            known = result["request_id"], status, result["video_url"], result["path"], error
+            return cls(result["index"], None, "", *known)
         except (KeyError, TypeError, ValueError):
             return None
-        return slot
 
     @property
     def result(self) -> BatchResult:

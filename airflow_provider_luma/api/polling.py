@@ -272,34 +272,18 @@ class Wait:
         if status is not GenerationStatus.UNKNOWN or seen.raw_status:
             self.answered = True
         before, self.last_status = self.last_status, seen.raw_status or status.value
-        if status is GenerationStatus.COMPLETED:
-            if seen.video_url is not None:
-                return Done(seen)
-            return self._complain(
-                "no address",
-                NO_ADDRESS_WINDOW,
-                now,
-                error_of(seen),
-                seen,
-            )
-        if status is GenerationStatus.FAILED:
-            return GaveUp(error_of(seen), seen)
-        if status is GenerationStatus.NOT_FOUND:
-            return self._complain(
-                "not found",
-                NOT_FOUND_WINDOW,
-                now,
-                error_of(seen),
-                seen,
-            )
-        if status is GenerationStatus.UNKNOWN and not seen.raw_status and seen.reason:
-            return self._complain(
-                "error without status",
-                NO_STATUS_WINDOW,
-                now,
-                error_of(seen),
-                seen,
-            )
+        if status is GenerationStatus.COMPLETED and seen.video_url is not None:
+            return Done(seen)
+        error = error_of(seen)
+        if error is not None:
+            if status is GenerationStatus.FAILED:
+                return GaveUp(error, seen)
+            complaint, window = {
+                GenerationStatus.COMPLETED: ("no address", NO_ADDRESS_WINDOW),
+                GenerationStatus.NOT_FOUND: ("not found", NOT_FOUND_WINDOW),
+                GenerationStatus.UNKNOWN: ("error without status", NO_STATUS_WINDOW),
+            }[status]
+            return self._complain(complaint, window, now, error, seen)
         self._complaint, self._complaints = "", 0
         self.pending_at = now
         pause = self.interval
@@ -387,27 +371,24 @@ class Wait:
         }
 
 
-def error_of(seen: Generation) -> LumaError:
+def error_of(seen: Generation) -> LumaError | None:
     """
-    Return the error for a look that shows a complaint: a status of failure, an unknown id, a completion
-    without an address, an error without a status.
+    Return the error for a look that shows something to complain of: a status of failure, an unknown id, a
+    completion without an address, an error without a status.
     """
     because = f": {seen.reason.rstrip('.')}" if seen.reason else ""
+    error: LumaError | None = None
     if seen.status is GenerationStatus.FAILED:
         failed = LumaGenerationModerated if seen.moderated else LumaGenerationFailed
         because = because or ", without a reason"
-        return failed(
-            f"The gateway ended the generation with {seen.raw_status!r}{because}.", request_id=seen.request_id
-        )
-    if seen.status is GenerationStatus.NOT_FOUND:
-        return LumaGenerationNotFound(
-            f"The gateway does not know this request id{because}.", request_id=seen.request_id
-        )
-    if seen.status is GenerationStatus.COMPLETED:
+        error = failed(f"The gateway ended the generation with {seen.raw_status!r}{because}.")
+    elif seen.status is GenerationStatus.NOT_FOUND:
+        error = LumaGenerationNotFound(f"The gateway does not know this request id{because}.")
+    elif seen.status is GenerationStatus.COMPLETED and seen.video_url is None:
         word = seen.raw_status or seen.status.value
-        return LumaCompletedWithoutVideo(
-            f"The gateway says {word!r} and gives no usable video address.", request_id=seen.request_id
-        )
-    return LumaGenerationFailed(
-        f"The gateway reports an error and no status{because}.", request_id=seen.request_id
-    )
+        error = LumaCompletedWithoutVideo(f"The gateway says {word!r} and gives no usable video address.")
+    elif seen.status is GenerationStatus.UNKNOWN and not seen.raw_status and seen.reason:
+        error = LumaGenerationFailed(f"The gateway reports an error and no status{because}.")
+    if error is not None:
+        error.request_id = seen.request_id
+    return error

@@ -449,10 +449,11 @@ def _listed(requests: Any) -> Sequence[Any]:
 
 def _slots_from(results: Any) -> list[Slot]:
     """Return the slots as they were before the deferral."""
-    slots = [Slot.from_result(one) for one in results] if isinstance(results, list) else [None]
-    if None in slots:
+    listed = results if isinstance(results, list) else [None]
+    slots = [slot for slot in map(Slot.from_result, listed) if slot is not None]
+    if len(slots) < len(listed):
         raise LumaBatchFailed(
             "The XCom results of this task has gone or was changed: what it had submitted is not known here.",
             next_step="A retry of this task takes it up.",
         )
-    return [slot for slot in slots if slot is not None]
+    return slots

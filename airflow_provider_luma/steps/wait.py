@@ -175,9 +175,9 @@ def not_delivered(error: BaseException, request_id: str | None) -> LumaVideoNotD
         )
     # The text of an error that came with a trigger's event is whole: what happened, the id, what it means for
     # money and what to do about it. Only the first is true of a task that has no record.
-    known = filter(None, (error.money, error.next_step))
-    ends = [error.what.find(f" {one}") for one in ("Request id: ", *known)]
-    what = error.what[: min((end for end in ends if end >= 0), default=len(error.what))]
+    what = error.what
+    for mark in filter(None, ("Request id: ", error.money, error.next_step)):
+        what, _, _ = what.partition(f" {mark}")
     return LumaVideoNotDelivered(what, request_id=request_id, http_status=error.http_status)
 
 

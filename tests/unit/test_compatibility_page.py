@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from dev.compat import AIRFLOWS, PAGE, read_rows, written
-from tests.places import REPOSITORY
+from tests.places import IS_CHECKOUT
 
 PAIRS = {(airflow.version, python) for airflow in AIRFLOWS for python in airflow.pythons}
 
-pytestmark = pytest.mark.skipif(not (REPOSITORY / ".git").exists(), reason="this is not a git checkout")
+pytestmark = pytest.mark.skipif(not IS_CHECKOUT, reason="this is not a git checkout")
 
 
 class TestThePage:

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 import yaml
 
-from tests.places import REPOSITORY
+from tests.places import IS_CHECKOUT, REPOSITORY
 
 #: Assembled from parts, so that this file does not name them.
 REGISTRY_HOSTS = [
@@ -21,7 +21,7 @@ REGISTRY_HOSTS = [
 
 def tracked() -> dict[str, str]:
     """Return the text files that git tracks, or would: what is ignored does not count."""
-    if not (REPOSITORY / ".git").exists():
+    if not IS_CHECKOUT:
         pytest.skip("this is not a git checkout")
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
