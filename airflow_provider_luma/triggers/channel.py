@@ -66,7 +66,9 @@ _TROUBLE = frozenset(
     {Fault.NOT_DELIVERED, Fault.LOST, Fault.SERVER, Fault.UNAVAILABLE, Fault.OTHER, Fault.FIREWALL}
 )
 
-_lock = threading.Lock()
+#: Reentrant: a wait that its loop dropped leaves when the garbage is collected, which may be anywhere, also
+#: in a thread that holds the lock. With a plain one that thread, and so the triggerer, would stand for ever.
+_lock = threading.RLock()
 #: The open channels by loop and connection id. Weak, because a channel holds its loop: a loop that was
 #: dropped with all that waited in it takes its channels along.
 _channels: WeakValueDictionary[tuple[int, str], Channel] = WeakValueDictionary()
@@ -86,9 +88,13 @@ def joined(conn_id: str, caller: str = "triggerer") -> Iterator[Channel]:
     key = (id(asyncio.get_running_loop()), conn_id)
     with _lock:
         channel = _channels.get(key)
-        if channel is None:
-            channel = _channels[key] = Channel(conn_id, caller)
-        channel.members += 1
+        if channel is not None:
+            channel.members += 1
+        if channel is None or channel.closed:
+            # Closed: its last member was collected between the two lines.
+            channel = Channel(conn_id, caller)
+            channel.members = 1
+            _channels[key] = channel
     try:
         yield channel
     finally:
@@ -130,6 +136,7 @@ class Channel:
     def __init__(self, conn_id: str, caller: str = "triggerer") -> None:
         self.conn_id = conn_id
         self.members = 0
+        self.closed = False
         self._loop = asyncio.get_running_loop()
         self._hook = LumaAsyncHook(conn_id, caller=caller)
         self._settings: LumaSettings | None = None
@@ -186,6 +193,7 @@ class Channel:
 
     def close(self) -> None:
         """Stop serving; the loop's next turns close the sockets. Nothing is awaited."""
+        self.closed = True
         self._unlist()
         if not self._loop.is_closed():
             self._serving.cancel()
@@ -414,4 +422,4 @@ class Channel:
         """Have the next who comes open another channel."""
         with _lock:
             if _channels.get((id(self._loop), self.conn_id)) is self:
-                del _channels[id(self._loop), self.conn_id]
+                _channels.pop((id(self._loop), self.conn_id), None)
