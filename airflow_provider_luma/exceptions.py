@@ -13,13 +13,20 @@ for money, what to do next. The class says whether Airflow may try again:
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, TypedDict
 
 from airflow.providers.common.compat.sdk import (
     AirflowException,
     AirflowFailException,
     AirflowSensorTimeout,
 )
+
+
+class ErrorSummary(TypedDict):
+    """Why there is no video, in an event or a batch's result: the error's kind and its whole message."""
+
+    kind: str
+    message: str
 
 
 class LumaError(AirflowException):
@@ -64,6 +71,11 @@ class LumaError(AirflowException):
         if self.request_id and self.request_id not in self.what:
             subject = f"Request id: {self.request_id}."
         return " ".join(filter(None, (self.what, subject, self._money, self._next_step)))
+
+    @property
+    def summary(self) -> ErrorSummary:
+        """What is handed on of it where an exception cannot be."""
+        return {"kind": self.kind, "message": str(self)}
 
     @classmethod
     def of_kind(cls, kind: str, message: str, *, request_id: str | None) -> LumaError:

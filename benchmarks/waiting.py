@@ -210,7 +210,7 @@ async def _bare(ids: list[str], url: str, spec: Spec) -> None:
 
     from airflow_provider_luma.api.gateway import HEADERS, KEY_HEADER, STATUS_PATH
     from airflow_provider_luma.hooks.connection import DEFAULT_MAX_CONCURRENT_REQUESTS
-    from airflow_provider_luma.hooks.transport import user_agent
+    from airflow_provider_luma.hooks.sockets import user_agent
 
     limit = spec.extra.get("max_concurrent_requests", DEFAULT_MAX_CONCURRENT_REQUESTS)
     headers = {**HEADERS, "User-Agent": user_agent("triggerer"), KEY_HEADER: KEY}

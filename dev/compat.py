@@ -32,12 +32,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dev.release import REPOSITORY, UV, packages
+from dev.places import CACHE, REPOSITORY
+from dev.release import UV, packages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-CACHE = REPOSITORY / ".cache" / "compat"
+ENVIRONMENTS = CACHE / "compat"
 RESULTS = REPOSITORY / "benchmarks" / "results" / "compatibility.json"
 PAGE = REPOSITORY / "docs" / "compatibility.md"
 MATRIX = re.compile(r"(<!-- matrix -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -133,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--jobs", type=int, default=1, help="how many pairs at a time")
     add("--no-record", action="store_true", help="leave results and page as they are")
     options = parser.parse_args(arguments)
-    wheel, _ = packages(CACHE / "wheel")
+    wheel, _ = packages(ENVIRONMENTS / "wheel")
     wanted = []
     for airflow, python in pairs(options.airflow, options.python):
         if interpreter := interpreter_for(python):
@@ -188,7 +189,7 @@ def tested(airflow: Airflow, python: str, interpreter: str, wheel: Path, tests: 
         commit += "-dirty"
     now = datetime.now(tz=UTC).date().isoformat()
     row = Row(airflow.version, python, airflow.lowest, now, commit)
-    folder = CACHE / f"{airflow.version}{'-lowest' * airflow.lowest}-{python}"
+    folder = ENVIRONMENTS / f"{airflow.version}{'-lowest' * airflow.lowest}-{python}"
     try:
         binary = installed(airflow, interpreter, wheel, folder)
         row.versions = versions_in(binary)

@@ -6,17 +6,15 @@ import fcntl
 import shutil
 import signal
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dev.airflow_rest import BrokenDag
 from dev.airflow_stack import AirflowStack, Interrupted, StackError
+from dev.places import CACHE, REPOSITORY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-CACHE = REPOSITORY / ".cache"
 VIDEOS = REPOSITORY / "demo-videos"
 
 

@@ -11,7 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+from dev.places import REPOSITORY
+
 UV = str(Path(sys.executable).parent / "uv")
 
 

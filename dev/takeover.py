@@ -46,7 +46,8 @@ import requests
 from airflow_provider_luma.emulator import Emulator
 from dev.airflow_rest import FINISHED_RUN, BrokenDag
 from dev.airflow_stack import AirflowStack, Interrupted, StackError
-from dev.crash import CACHE, REPOSITORY, PatientRest
+from dev.crash_site import PatientRest
+from dev.places import CACHE, REPOSITORY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -28,6 +28,7 @@ from airflow_provider_luma.api.submission import (
 )
 from airflow_provider_luma.api.text import one_line
 from airflow_provider_luma.exceptions import (
+    ErrorSummary,
     LumaError,
     LumaInvalidRequest,
     LumaSubmitOutcomeUnknown,
@@ -71,13 +72,6 @@ class BatchStatus(StrEnum):
 MENDABLE = frozenset({BatchStatus.PENDING, BatchStatus.TIMEOUT, BatchStatus.ERROR, BatchStatus.NOT_SUBMITTED})
 
 
-class BatchError(TypedDict):
-    """Why a request of a batch has no video: the error's kind and its message."""
-
-    kind: str
-    message: str
-
-
 class BatchResult(TypedDict):
     """One request of a batch at its end, in the order of the requests."""
 
@@ -86,7 +80,7 @@ class BatchResult(TypedDict):
     status: str
     video_url: str | None
     path: str | None
-    error: BatchError | None
+    error: ErrorSummary | None
 
 
 @dataclass
@@ -106,7 +100,7 @@ class Slot:
     status: BatchStatus = BatchStatus.NOT_SUBMITTED
     video_url: str | None = None
     path: str | None = None
-    error: BatchError | None = None
+    error: ErrorSummary | None = None
     #: Whether its POST may be under way.
     under_way: bool = False
 
@@ -118,7 +112,7 @@ class Slot:
     def end(self, status: BatchStatus, error: LumaError | None = None) -> None:
         """Say what has become of it."""
         self.status = status
-        self.error = None if error is None else {"kind": error.kind, "message": str(error)}
+        self.error = None if error is None else error.summary
         if error is not None and self.request_id is None:
             self.request_id = error.request_id
 

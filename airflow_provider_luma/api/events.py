@@ -14,6 +14,7 @@ from airflow_provider_luma.api.models import GenerationStatus, is_web_address
 from airflow_provider_luma.api.polling import Done, GaveUp, GenerationSummary, Wait
 from airflow_provider_luma.api.text import one_line
 from airflow_provider_luma.exceptions import (
+    ErrorSummary,
     LumaCompletedWithoutVideo,
     LumaError,
     LumaGenerationFailed,
@@ -32,13 +33,6 @@ _MONEY = "The generation is paid for and may be running or complete."
 _NEXT = "Clear this task to resume the wait for free; do not submit again."
 
 
-class EventError(TypedDict):
-    """Why a wait ended without a video: the error's kind and its whole message."""
-
-    kind: str
-    message: str
-
-
 class LumaEvent(TypedDict):
     """How a wait ended. ``outcome`` is ``completed``, ``failed``, ``timeout`` or ``error``."""
 
@@ -46,7 +40,7 @@ class LumaEvent(TypedDict):
     outcome: str
     request_id: str
     generation: GenerationSummary | None
-    error: EventError | None
+    error: ErrorSummary | None
 
 
 class LumaBatchEvent(TypedDict):
@@ -83,7 +77,7 @@ def event_of(wait: Wait, ended: Done | GaveUp, now: float) -> LumaEvent:
         "outcome": outcome,
         "request_id": wait.request_id,
         "generation": wait.summary(ended.generation, now) if ended.generation else None,
-        "error": {"kind": ended.error.kind, "message": str(ended.error)},
+        "error": ended.error.summary,
     }
 
 

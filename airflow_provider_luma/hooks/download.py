@@ -31,7 +31,7 @@ from airflow_provider_luma.api.models import is_web_address
 from airflow_provider_luma.api.text import shown_url
 from airflow_provider_luma.exceptions import LumaDownloadFailed, LumaUnsafeAddress, LumaVideoExpired
 from airflow_provider_luma.hooks.connection import LumaSettings, is_loopback
-from airflow_provider_luma.hooks.transport import (
+from airflow_provider_luma.hooks.sockets import (
     AdapterWithPools,
     Alarm,
     block_cookies,

@@ -46,7 +46,8 @@ from airflow_provider_luma.exceptions import (
 from airflow_provider_luma.get_provider_info import connection_fields, get_provider_info
 from airflow_provider_luma.hooks.connection import LumaSettings, settings_from
 from airflow_provider_luma.hooks.metrics import looked
-from airflow_provider_luma.hooks.transport import AsyncLumaSession, LumaSession, plain_reason
+from airflow_provider_luma.hooks.sockets import plain_reason
+from airflow_provider_luma.hooks.transport import AsyncLumaSession, LumaSession
 from airflow_provider_luma.version_compat import AIRFLOW_3
 
 if TYPE_CHECKING:

@@ -17,25 +17,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import re
-import socket
 import ssl
 import threading
-import time
-from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import aiohttp
 import certifi
 import requests
-from requests.adapters import HTTPAdapter
 from requests.utils import select_proxy
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.util.ssltransport import SSLTransport
 
-from airflow_provider_luma import __version__
 from airflow_provider_luma.api.gateway import (
     HEADERS,
     KEY_HEADER,
@@ -49,8 +41,18 @@ from airflow_provider_luma.api.gateway import (
 from airflow_provider_luma.api.text import one_line
 from airflow_provider_luma.exceptions import LumaConfigurationError
 from airflow_provider_luma.hooks.connection import is_loopback
+from airflow_provider_luma.hooks.sockets import (
+    AdapterWithPools,
+    Alarm,
+    block_cookies,
+    no_auth,
+    plain_reason,
+    pools_with,
+    user_agent,
+)
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterator
 
     from requests import PreparedRequest, Response
@@ -58,41 +60,6 @@ if TYPE_CHECKING:
     from airflow_provider_luma.hooks.connection import LumaSettings
 
 _CHUNK = 64 * 1024
-_CREDENTIALS = re.compile(r"\S*@")
-_CONNECTION_IN_FRONT = re.compile(r"(<[^>]*>|\w+\([^)]*\)): ")
-
-
-def user_agent(caller: str) -> str:
-    """Return the User-Agent: which release asks, and from what process (``task``, ``triggerer``)."""
-    return f"airflow-provider-luma/{__version__} ({caller}; pid {os.getpid()})"
-
-
-class Alarm:
-    """Shuts a socket down when time is up; knows whether it did."""
-
-    def __init__(self, seconds: float, sock: Any) -> None:
-        # TLS inside TLS has no socket of its own: the one below it is what blocks.
-        self._sock = getattr(sock, "socket", sock)
-        self._until = time.monotonic() + seconds
-        self._off = threading.Event()
-        self.rang = False
-        threading.Thread(target=self._watch, name="luma-alarm", daemon=True).start()
-
-    def put_off(self, seconds: float) -> None:
-        """Ring so many seconds from now, and not before."""
-        self._until = time.monotonic() + seconds
-
-    def stop(self) -> None:
-        """Time is not up: leave the socket alone."""
-        self._off.set()
-
-    def _watch(self) -> None:
-        while (left := self._until - time.monotonic()) > 0:
-            if self._off.wait(left):
-                return
-        self.rang = True
-        with contextlib.suppress(OSError):
-            socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
 
 
 class Watch(threading.local):
@@ -366,41 +333,6 @@ async def _read_bounded(response: aiohttp.ClientResponse) -> bytes:
     return bytes(raw)
 
 
-class AdapterWithPools(HTTPAdapter):
-    """An adapter with connection pools of one's own. ``requests``' own retries stay off."""
-
-    def __init__(self, pools: dict[str, type[HTTPConnectionPool]], connections: int = 1) -> None:
-        self._pools = pools
-        super().__init__(pool_maxsize=connections, max_retries=0)
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = self._pools
-
-    def proxy_manager_for(self, proxy: str, **proxy_kwargs: Any) -> Any:
-        manager = super().proxy_manager_for(proxy, **proxy_kwargs)
-        manager.pool_classes_by_scheme = self._pools
-        return manager
-
-
-def pools_with(mix_in: type) -> dict[str, type[HTTPConnectionPool]]:
-    """Return urllib3's connection pools with ``mix_in`` in front of their connections' own methods."""
-
-    class Plain(mix_in, HTTPConnection):
-        pass
-
-    class Secure(mix_in, HTTPSConnection):
-        pass
-
-    class PlainPool(HTTPConnectionPool):
-        ConnectionCls = Plain
-
-    class SecurePool(HTTPSConnectionPool):
-        ConnectionCls = Secure
-
-    return {"http": PlainPool, "https": SecurePool}
-
-
 def _reporting_to(watch: Watch) -> type:
     """Return a mix-in for connections that report to ``watch``: a socket opened, the handshakes over."""
 
@@ -471,16 +403,6 @@ def _check_files(settings: LumaSettings) -> None:
                 )
 
 
-def block_cookies(session: requests.Session) -> None:
-    """Keep a session from storing or sending cookies."""
-    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-
-
-def no_auth(request: PreparedRequest) -> PreparedRequest:
-    """Authenticate nothing. Any ``auth`` at all keeps ``requests`` from looking into ``~/.netrc``."""
-    return request
-
-
 def _origin(url: str) -> tuple[str, str, int | None]:
     try:
         parts = urlsplit(url)
@@ -488,26 +410,3 @@ def _origin(url: str) -> tuple[str, str, int | None]:
     except ValueError:
         return ("", "", None)
     return (parts.scheme, (parts.hostname or "").lower(), port)
-
-
-def plain_reason(error: BaseException) -> str:
-    """Return the innermost cause of a client's error in one line: the outer ones only repeat the address."""
-    seen = set()
-    while id(error) not in seen:
-        seen.add(id(error))
-        reason = getattr(error, "reason", None)
-        inner = reason if isinstance(reason, BaseException) else None
-        inner = inner or next((arg for arg in error.args if isinstance(arg, BaseException)), None)
-        if inner is None:
-            break
-        error = inner
-    certificate = isinstance(error, (OSError, aiohttp.ClientSSLError))
-    if isinstance(error, (ValueError, TypeError)) and not certificate:
-        # An address that could not be read, a proxy's with its password perhaps.
-        return type(error).__name__
-    # A proxy's address may hold a password: whatever stands before an @ goes.
-    text = one_line(_CREDENTIALS.sub("", str(error)[:1000]), 160)
-    # urllib3 puts its connection in front: "HTTPSConnection(host='…', port=443): Failed to …".
-    if (named := _CONNECTION_IN_FRONT.match(text)) is not None:
-        text = text[named.end() :]
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

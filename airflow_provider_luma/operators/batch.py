@@ -38,16 +38,24 @@ from airflow_provider_luma.hooks.luma import DEFAULT_WAIT_TIMEOUT, LumaHook
 from airflow_provider_luma.hooks.metrics import failures_counted
 from airflow_provider_luma.steps.batch import (
     DOWNLOADS_AT_ONCE,
+    BatchRecords,
     Crew,
     Progress,
-    Store,
     Submitter,
     keep,
     look_at,
 )
-from airflow_provider_luma.steps.keep import VideoKeeper, file_name, rendered_destination, target_at
+from airflow_provider_luma.steps.keep import (
+    NO_REQUEST,
+    VideoKeeper,
+    file_name,
+    rendered_destination,
+    target_at,
+)
+from airflow_provider_luma.steps.submit import policy_of, state_store
 from airflow_provider_luma.steps.wait import backstop, deadline, not_delivered, poke_interval_of, seconds_of
-from airflow_provider_luma.triggers.luma import LumaBatchTrigger, wait_for_all
+from airflow_provider_luma.triggers.channel import wait_for_all
+from airflow_provider_luma.triggers.luma import LumaBatchTrigger
 from airflow_provider_luma.version_compat import TaskDeferralError, TaskDeferralTimeout
 
 if TYPE_CHECKING:
@@ -141,10 +149,6 @@ class LumaGenerateBatchOperator(BaseOperator):
             raise ValueError(f"fail_on must be 'any', 'all' or 'none', not {fail_on!r:.80}.")
         if isinstance(max_failures, bool) or not isinstance(max_failures, int) or max_failures < 0:
             raise ValueError(f"max_failures must be a number from 0, not {max_failures!r:.80}.")
-        if on_unknown_outcome not in ("fail", "resubmit"):
-            raise ValueError(
-                f"on_unknown_outcome must be 'fail' or 'resubmit', not {on_unknown_outcome!r:.80}."
-            )
         self.requests = requests
         self.luma_conn_id = luma_conn_id
         self.deferrable = deferrable
@@ -157,7 +161,7 @@ class LumaGenerateBatchOperator(BaseOperator):
         self.fail_on = fail_on
         self.max_failures = max_failures
         self.durable = durable
-        self.on_unknown_outcome = on_unknown_outcome
+        self.on_unknown_outcome = policy_of(on_unknown_outcome)
         self._killed = False
 
     @failures_counted
@@ -172,22 +176,22 @@ class LumaGenerateBatchOperator(BaseOperator):
             settings = hook.settings
             keeper = self._keeper(hook, context)
             ledger = Ledger(int(context["ti"].max_tries or 0))
-            store = Store(self._store(context), ledger, self.log)
+            records = BatchRecords(state_store(context, durable=self.durable, log=self.log), ledger, self.log)
             try:
                 try:
                     with Crew(hook, settings.max_concurrent_requests) as crew:
-                        self._submit(slots, ledger, store, crew, keeper)
+                        self._submit(slots, ledger, records, crew, keeper)
                 finally:
                     self._push(context, slots)
                 pending = [slot for slot in slots if slot.status is BatchStatus.PENDING]
                 if pending:
                     self._wait(pending, began)
-                return self._conclude(context, hook, slots, store, ledger)
+                return self._conclude(context, hook, slots, records, ledger)
             except TaskDeferred:
                 raise
             except BaseException as error:
                 if (
-                    store.kept
+                    records.ids_stored
                     or isinstance(error, LumaBatchFailedForGood)
                     or not any(slot.maybe_paid for slot in slots)
                 ):
@@ -215,7 +219,7 @@ class LumaGenerateBatchOperator(BaseOperator):
     @failures_counted
     def _resumed(self, context: Context, event: Any = _BROKEN_OFF) -> list[BatchResult]:
         ti: Any = context["ti"]
-        state_store = self._store(context, warn=False)
+        store = state_store(context, durable=self.durable)
         try:
             if event is not _BROKEN_OFF and not is_batch_event(event):
                 raise LumaProtocolError(
@@ -225,33 +229,21 @@ class LumaGenerateBatchOperator(BaseOperator):
                 )
             slots = _slots_from(ti.xcom_pull(task_ids=self.task_id, key="results", map_indexes=ti.map_index))
             ledger = Ledger(int(ti.max_tries or 0))
-            store = Store(state_store, ledger, self.log)
+            records = BatchRecords(store, ledger, self.log)
             with LumaHook(self.luma_conn_id) as hook:
-                return self._conclude(context, hook, slots, store, ledger)
+                return self._conclude(context, hook, slots, records, ledger)
         except BaseException as error:
-            if state_store is not None or isinstance(error, LumaBatchFailedForGood):
+            if store is not None or isinstance(error, LumaBatchFailedForGood):
                 raise
             raise not_delivered(error, None) from error
 
-    def _store(self, context: Context, *, warn: bool = True) -> Any:
-        if not self.durable:
-            return None
-        store = context.get("task_state_store")
-        if store is None and warn:
-            self.log.warning(
-                "durable=True needs the task state store of Airflow 3.3, which is not here: if this process "
-                "is killed, a retry submits, and pays for, everything again. Set retries=0 on this task, or "
-                "durable=False to accept it."
-            )
-        return store
-
     def _submit(
-        self, slots: list[Slot], ledger: Ledger, store: Store, crew: Crew, keeper: VideoKeeper | None
+        self, slots: list[Slot], ledger: Ledger, records: BatchRecords, crew: Crew, keeper: VideoKeeper | None
     ) -> None:
         submitter = Submitter(
             crew,
             ledger,
-            store,
+            records,
             self.log,
             killed=lambda: self._killed,
             resubmit=self.on_unknown_outcome == "resubmit",
@@ -264,7 +256,7 @@ class LumaGenerateBatchOperator(BaseOperator):
             )
             self._look(crew, known, out_of_time=False)
             # Under this try's number, or a retry would take itself for the clear that this one may be.
-            store.write_ids([])
+            records.write_ids([])
         for slot in cleared:
             if slot.status is BatchStatus.FAILED:
                 self.log.warning(
@@ -284,8 +276,7 @@ class LumaGenerateBatchOperator(BaseOperator):
         # By the id, nobody knows the names yet: only the store is asked.
         checked = fresh if _INDEX in destination and _REQUEST_ID not in destination else fresh[:1]
         targets = {
-            slot.index: self._target(Slot(slot.index, None, "", request_id="luma-not-yet-submitted"))
-            for slot in checked
+            slot.index: self._target(Slot(slot.index, None, "", request_id=NO_REQUEST)) for slot in checked
         }
         crew.each(checked, lambda hook, slot: keeper.check(targets[slot.index]), lambda: None)
 
@@ -330,7 +321,7 @@ class LumaGenerateBatchOperator(BaseOperator):
         )
 
     def _conclude(
-        self, context: Context, hook: LumaHook, slots: list[Slot], store: Store, ledger: Ledger
+        self, context: Context, hook: LumaHook, slots: list[Slot], records: BatchRecords, ledger: Ledger
     ) -> list[BatchResult]:
         """The one ending: ask once about each, keep, push, and return the results or raise."""
         pending = [slot for slot in slots if slot.status is BatchStatus.PENDING]
@@ -345,9 +336,9 @@ class LumaGenerateBatchOperator(BaseOperator):
         self._tell_assets(context, slots)
         self.log.info("%d requests: %s", len(slots), summary(slots) or "none")
         if too_many_failed(slots, self.fail_on, self.max_failures):
-            raise self._failed(slots, store)
+            raise self._failed(slots, records)
         ledger.finish({str(slot.request_id) for slot in slots if slot.status is BatchStatus.COMPLETED})
-        store.write_ids([])
+        records.write_ids([])
         return results
 
     def _keep(self, hook: LumaHook, keeper: VideoKeeper, slots: Sequence[Slot]) -> None:
@@ -405,9 +396,9 @@ class LumaGenerateBatchOperator(BaseOperator):
             if isinstance(outlet, Asset):
                 context["outlet_events"][outlet].extra.update(extra)
 
-    def _failed(self, slots: Sequence[Slot], store: Store) -> LumaBatchFailed:
+    def _failed(self, slots: Sequence[Slot], records: BatchRecords) -> LumaBatchFailed:
         what = f"Of {len(slots)} requests: {summary(slots)}."
-        if not store.kept and any(slot.maybe_paid for slot in slots):
+        if not records.ids_stored and any(slot.maybe_paid for slot in slots):
             return LumaBatchFailedForGood(
                 what,
                 next_step="There is no record of what was submitted, so a retry or a clear would pay for "

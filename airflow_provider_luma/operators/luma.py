@@ -11,8 +11,8 @@ A generation is paid for and cannot be cancelled. What this operator promises:
 * where it waits, a retry goes on at the step that was not finished. Without a record (``durable=False``, or
   Airflow before 3.3) what fails after the submit is not retried at all.
 
-The decision what a try does is :func:`airflow_provider_luma.api.submission.decide`; this file reads and
-writes the record it is made from. How it waits and keeps is :mod:`airflow_provider_luma.steps`.
+The decision what a try does is :func:`airflow_provider_luma.api.submission.decide`; how its record is read
+and written, how the task waits and keeps, is :mod:`airflow_provider_luma.steps`.
 """
 
 from __future__ import annotations
@@ -37,20 +37,15 @@ from airflow_provider_luma.api.models import (
 )
 from airflow_provider_luma.api.polling import Wait
 from airflow_provider_luma.api.submission import (
-    Decision,
     LookFirst,
     OutcomeUnknown,
     Phase,
     Reattach,
-    SubmitRecord,
-    decide,
     fingerprint_of,
-    read_record,
 )
 from airflow_provider_luma.exceptions import (
     LumaError,
     LumaGenerationFailed,
-    LumaInvalidRequest,
     LumaSubmitInterrupted,
     LumaSubmitOutcomeUnknown,
     LumaSubmitOutcomeUnknownResubmit,
@@ -60,7 +55,8 @@ from airflow_provider_luma.hooks.luma import DEFAULT_WAIT_TIMEOUT, LumaHook
 from airflow_provider_luma.hooks.metrics import failures_counted
 from airflow_provider_luma.links.luma import LumaVideoLink
 from airflow_provider_luma.operators.batch import LumaGenerateBatchOperator
-from airflow_provider_luma.steps.keep import VideoKeeper, hand_on, rendered_destination, target_at
+from airflow_provider_luma.steps.keep import NO_REQUEST, VideoKeeper, hand_on, rendered_destination, target_at
+from airflow_provider_luma.steps.submit import STATE_STORE_HELP, Record, policy_of, state_store
 from airflow_provider_luma.steps.wait import (
     deadline,
     defer,
@@ -71,7 +67,7 @@ from airflow_provider_luma.steps.wait import (
     poke_interval_of,
     seconds_of,
 )
-from airflow_provider_luma.version_compat import NEVER_EXPIRE, TaskDeferralError, TaskDeferralTimeout
+from airflow_provider_luma.version_compat import TaskDeferralError, TaskDeferralTimeout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -82,17 +78,7 @@ if TYPE_CHECKING:
     from airflow_provider_luma.api.events import LumaEvent
     from airflow_provider_luma.api.polling import Pending
 
-__all__ = ["SUBMIT_KEY", "LumaGenerateBatchOperator", "LumaGenerateOperator"]
-
-#: Key of the task state store under which the record of the submit is kept.
-SUBMIT_KEY = "luma"
-#: In the place of a request id, to name a file in a folder before there is one.
-_NO_REQUEST = "luma-not-yet-submitted"
-
-_STATE_STORE_HELP = (
-    "Then decide: in this task's state store (Airflow's UI or REST API), delete the key 'luma' to submit "
-    "anew, or set it to the id found at the vendor to take that up; then clear this task (docs/money.md)."
-)
+__all__ = ["LumaGenerateBatchOperator", "LumaGenerateOperator"]
 
 
 class LumaGenerateOperator(BaseOperator):
@@ -203,24 +189,22 @@ class LumaGenerateOperator(BaseOperator):
         self.max_bytes = max_bytes
         self.share_prompt = share_prompt
         self.durable = durable
-        self.on_unknown_outcome = on_unknown_outcome
+        self.on_unknown_outcome = policy_of(on_unknown_outcome)
         self._killed = False
 
     @failures_counted
     def execute(self, context: Context) -> str:
         """Submit, or take up what an earlier try submitted, and go on to what is wanted of it."""
         began = time.time()
-        if self.on_unknown_outcome not in ("fail", "resubmit"):
-            raise LumaInvalidRequest(
-                f"on_unknown_outcome must be 'fail' or 'resubmit', not {self.on_unknown_outcome!r:.80}."
-            )
         request = self._request(context) if self._repeatable else None
         hook = LumaHook(self.luma_conn_id)
         # Looked up before anything is recorded: a connection that cannot be used leaves no trace.
         _ = hook.settings
         keeper = self._keeper(hook, context)
         fingerprint = None if request is None else fingerprint_of(request, self.luma_conn_id)
-        record = _Record(self._store(context), fingerprint, context, self.log)
+        record = Record(
+            state_store(context, durable=self.durable, log=self.log), fingerprint, context, self.log
+        )
         request_id = None
         try:
             with hook:
@@ -228,11 +212,11 @@ class LumaGenerateOperator(BaseOperator):
                 if request_id is None:
                     if keeper is not None:
                         # A name that the video would not have, if it is a folder: only the store is asked.
-                        keeper.check(target_at(self.destination, _NO_REQUEST))
+                        keeper.check(target_at(self.destination, NO_REQUEST))
                     request_id = self._submitted(hook, record, request or self._request(context))
                 context["ti"].xcom_push(key="requestId", value=request_id)
                 if not self.wait_for_completion:
-                    record.keep(Phase.DONE, request_id)
+                    record.write_id(Phase.DONE, request_id)
                     return request_id
                 event = self._waited(hook, request_id, began)
                 return self._delivered(context, keeper, record, event, request_id)
@@ -243,7 +227,7 @@ class LumaGenerateOperator(BaseOperator):
                 raise
             raise not_delivered(error, request_id) from error
         except BaseException as interruption:
-            if hook.last_submitted is None or record.kept:
+            if hook.last_submitted is None or record.id_stored:
                 # Nothing is paid for, or a retry finds it in the store.
                 raise
             raise self._accepted_but(hook.last_submitted, record, interruption) from interruption
@@ -268,12 +252,12 @@ class LumaGenerateOperator(BaseOperator):
         self, context: Context, event_of: Callable[[LumaHook, str], Any], claimed: Any = None
     ) -> str:
         """Go on after the wait, in the process that comes after it."""
-        record = _Record(self._store(context, warn=False), None, context, self.log)
+        record = Record(state_store(context, durable=self.durable), None, context, self.log)
         request_id = usable_request_id(claimed)
         try:
             request_id = record.taken_over() or self._pushed(context) or request_id
         except Exception:
-            if record.stored:
+            if record.has_store:
                 # A retry finds the id there.
                 raise
             self.log.warning("The XCom requestId could not be read; the event has the id.", exc_info=True)
@@ -326,7 +310,7 @@ class LumaGenerateOperator(BaseOperator):
         )
 
     def _delivered(
-        self, context: Context, keeper: VideoKeeper | None, record: _Record, event: Any, request_id: str
+        self, context: Context, keeper: VideoKeeper | None, record: Record, event: Any, request_id: str
     ) -> str:
         """End the wait, keep the video, and return the request id: the one ending of every path."""
         try:
@@ -336,7 +320,7 @@ class LumaGenerateOperator(BaseOperator):
                 # An error that the gateway reports without a status, say: a retry looks again.
                 raise
             record.failed = True
-            record.keep(Phase.FAILED, request_id)
+            record.write_id(Phase.FAILED, request_id)
             if not isinstance(failed, AirflowFailException):
                 self.log.warning("A retry or a clear of this task generates anew, WHICH IS A NEW CHARGE.")
             raise
@@ -344,32 +328,19 @@ class LumaGenerateOperator(BaseOperator):
             manifest = keeper.keep(target_at(self.destination, request_id), request_id, video_url)
             context["ti"].xcom_push(key="path", value=manifest.path)
             hand_on(context, self.outlets, manifest, prompt=self._prompt, share_prompt=self.share_prompt)
-        record.keep(Phase.DONE, request_id)
+        record.write_id(Phase.DONE, request_id)
         return request_id
 
     def on_kill(self) -> None:
         """Take note. ``execute`` runs on for seconds after this; a submit must not start in them."""
         self._killed = True
 
-    def _store(self, context: Context, *, warn: bool = True) -> Any:
-        """Return the task state store, or ``None`` where there is none or the user wants none."""
-        if not self.durable:
-            return None
-        store = context.get("task_state_store")
-        if store is None and warn:
-            self.log.warning(
-                "durable=True needs the task state store of Airflow 3.3, which is not here: if this "
-                "process is killed after the request was sent, a retry submits, and pays, a second time. "
-                "Set retries=0 on this task, or durable=False to accept it."
-            )
-        return store
-
-    def _taken_up(self, hook: LumaHook, record: _Record) -> str | None:
+    def _taken_up(self, hook: LumaHook, record: Record) -> str | None:
         """Return the id of what an earlier try submitted, or ``None`` if this try is to submit."""
         decision = record.decision()
         if isinstance(decision, Reattach):
             self.log.info("Request %s was submitted by an earlier try; nothing is sent.", decision.request_id)
-            record.keep(Phase.SUBMITTED, decision.request_id)
+            record.write_id(Phase.SUBMITTED, decision.request_id)
             return decision.request_id
         if isinstance(decision, LookFirst):
             return self._still_wanted(hook, record, decision.request_id)
@@ -377,7 +348,7 @@ class LumaGenerateOperator(BaseOperator):
             if self.on_unknown_outcome == "fail":
                 raise LumaSubmitOutcomeUnknown(
                     f"Nothing was sent by this try: {decision.why}.",
-                    next_step=f"Look at the vendor's dashboard for this prompt. {_STATE_STORE_HELP}",
+                    next_step=f"Look at the vendor's dashboard for this prompt. {STATE_STORE_HELP}",
                 )
             self.log.warning(
                 "on_unknown_outcome='resubmit': %s, and it is sent again. POSSIBLE SECOND CHARGE.",
@@ -387,7 +358,7 @@ class LumaGenerateOperator(BaseOperator):
             self.log.warning("Submitting: %s", decision.note)
         return None
 
-    def _still_wanted(self, hook: LumaHook, record: _Record, request_id: str) -> str | None:
+    def _still_wanted(self, hook: LumaHook, record: Record, request_id: str) -> str | None:
         """After a clear of what was not done: return the id, unless that generation has failed."""
         try:
             seen = hook.get_status(request_id)
@@ -400,7 +371,7 @@ class LumaGenerateOperator(BaseOperator):
                 http_status=error.http_status,
                 retry_after=error.retry_after,
                 money="That generation may be running and is paid for.",
-                next_step=f"Clear this task once the gateway answers. {_STATE_STORE_HELP}",
+                next_step=f"Clear this task once the gateway answers. {STATE_STORE_HELP}",
             ) from error
         if seen.status is GenerationStatus.FAILED:
             self.log.warning(
@@ -415,7 +386,7 @@ class LumaGenerateOperator(BaseOperator):
             request_id,
             seen.status.value,
         )
-        record.keep(Phase.SUBMITTED, request_id)
+        record.write_id(Phase.SUBMITTED, request_id)
         return request_id
 
     @property
@@ -429,7 +400,7 @@ class LumaGenerateOperator(BaseOperator):
             self.prompt, aspect_ratio=self.aspect_ratio, loop=self.loop, image_url=self.image_url
         )
 
-    def _submitted(self, hook: LumaHook, record: _Record, request: GenerationRequest) -> str:
+    def _submitted(self, hook: LumaHook, record: Record, request: GenerationRequest) -> str:
         record.fingerprint = fingerprint_of(request, self.luma_conn_id)
 
         def before_send() -> None:
@@ -453,7 +424,7 @@ class LumaGenerateOperator(BaseOperator):
                 raise LumaSubmitOutcomeUnknown(
                     unknown.what,
                     http_status=unknown.http_status,
-                    next_step=f"Look at the vendor's dashboard for this prompt. {_STATE_STORE_HELP}",
+                    next_step=f"Look at the vendor's dashboard for this prompt. {STATE_STORE_HELP}",
                 ) from unknown
             raise
         except LumaError:
@@ -461,10 +432,10 @@ class LumaGenerateOperator(BaseOperator):
             # Of any other exception that is not certain, so the intent stands.
             record.withdraw()
             raise
-        record.keep(Phase.SUBMITTED, request_id)
+        record.write_id(Phase.SUBMITTED, request_id)
         return request_id
 
-    def _accepted_but(self, request_id: str, record: _Record, interruption: BaseException) -> LumaError:
+    def _accepted_but(self, request_id: str, record: Record, interruption: BaseException) -> LumaError:
         """Return the error for a process that was stopped while it held the id of a paid generation."""
         # First of all the log: whatever happens next, the id must not be lost.
         self.log.error("Request %s is paid for, and this task was interrupted.", request_id)
@@ -472,7 +443,7 @@ class LumaGenerateOperator(BaseOperator):
             f"The gateway accepted the generation as {request_id}, and this task could not hand the id on "
             f"({type(interruption).__name__})."
         )
-        if record.kept or record.keep(Phase.SUBMITTED, request_id):
+        if record.id_stored or record.write_id(Phase.SUBMITTED, request_id):
             return LumaSubmitInterrupted(
                 what,
                 request_id=request_id,
@@ -487,82 +458,6 @@ class LumaGenerateOperator(BaseOperator):
         )
 
 
-class _Record:
-    """The submit's record in the task state store; without a store, nothing is kept and nothing is known."""
-
-    def __init__(self, store: Any, fingerprint: str | None, context: Context, log: Any) -> None:
-        self._store = store
-        self.fingerprint = fingerprint
-        self._max_tries = int(context["ti"].max_tries or 0)
-        self._log = log
-        #: Whether this try has written that it is about to send.
-        self.intended = False
-        #: Whether there is a store.
-        self.stored = store is not None
-        #: Whether the id of the accepted submit is in the store.
-        self.kept = False
-        #: Whether the gateway has said that the generation failed.
-        self.failed = False
-
-    def decision(self) -> Decision:
-        """Return what this try does, by what an earlier one left."""
-        stored = self._store.get(SUBMIT_KEY) if self._store is not None else None
-        return decide(stored, fingerprint=self.fingerprint, max_tries=self._max_tries)
-
-    def taken_over(self) -> str | None:
-        """Return the id that an earlier process of this try has stored, and go on with its record."""
-        record = read_record(self._store.get(SUBMIT_KEY)) if self._store is not None else None
-        if record is None or record.request_id is None:
-            return None
-        self.fingerprint, self.kept = record.fingerprint, True
-        return record.request_id
-
-    def intend(self) -> None:
-        """
-        Write that the POST is about to be sent. An error is never caught.
-
-        Airflow refuses the write of a process whose task has been given to another try: that refusal is what
-        keeps two processes of one task from sending both.
-        """
-        if self._store is not None:
-            # Set first: a write that was interrupted may have arrived, and is taken back in vain at worst.
-            self.intended = True
-            self._write(Phase.INTENT, None)
-
-    def keep(self, phase: Phase, request_id: str) -> bool:
-        """Write the id; return whether it is stored. It is paid for, so an error stops nothing."""
-        if self._store is None:
-            return False
-        try:
-            self._write(phase, request_id)
-        except Exception:
-            self._log.exception(
-                "The id of a paid generation could not be stored: request %s (%s). Note it: a retry of "
-                "this task may not find it.",
-                request_id,
-                phase.value,
-            )
-            return False
-        self.kept = True
-        return True
-
-    def withdraw(self) -> None:
-        """Take an intent back, because it is certain that nothing was accepted."""
-        if self.intended:
-            self.intended = False
-            try:
-                self._store.delete(SUBMIT_KEY)
-            except Exception:
-                self._log.exception(
-                    "The record of a submit that was not delivered could not be removed. %s",
-                    _STATE_STORE_HELP,
-                )
-
-    def _write(self, phase: Phase, request_id: str | None) -> None:
-        record = SubmitRecord(phase, self.fingerprint, request_id, self._max_tries)
-        self._store.set(SUBMIT_KEY, record.to_json(), retention=NEVER_EXPIRE)
-
-
-def _may_be_retried(request_id: str | None, record: _Record) -> bool:
+def _may_be_retried(request_id: str | None, record: Record) -> bool:
     """Return whether an error can be raised as it is: nothing that follows it pays again unasked."""
-    return request_id is None or record.kept or record.failed
+    return request_id is None or record.id_stored or record.failed

@@ -71,7 +71,7 @@ PROGRESS_EVERY = 10.0
 DOWNLOADS_AT_ONCE = 4
 
 
-class Store:
+class BatchRecords:
     """
     A batch's records in the task state store.
 
@@ -84,7 +84,7 @@ class Store:
         self._ledger = ledger
         self._log = log
         #: Whether every id that is known is stored, so that a retry pays for nothing again.
-        self.kept = store is not None
+        self.ids_stored = store is not None
         if store is not None:
             ledger.read(self._pages())
 
@@ -115,13 +115,13 @@ class Store:
         try:
             self.write()
         except Exception:
-            self.kept = False
+            self.ids_stored = False
             self._log.exception(
                 "Ids of paid generations could not be stored: %s. Note them: a retry may not find them.",
                 ", ".join(request_ids) or "see above",
             )
         else:
-            self.kept = self._store is not None
+            self.ids_stored = self._store is not None
 
 
 class Crew:
@@ -225,7 +225,7 @@ class Submitter:
         self,
         crew: Crew,
         ledger: Ledger,
-        store: Store,
+        records: BatchRecords,
         log: Any,
         *,
         killed: Callable[[], bool],
@@ -233,7 +233,7 @@ class Submitter:
     ) -> None:
         self._crew = crew
         self._ledger = ledger
-        self._store = store
+        self._records = records
         self._log = log
         self._killed = killed
         self._resubmit = resubmit
@@ -296,7 +296,7 @@ class Submitter:
                 wait(under_way, return_when=FIRST_COMPLETED)
                 self._settle(under_way, waiting)
             # Intents that were taken back are not to look as if they had been sent.
-            self._store.write_ids([])
+            self._records.write_ids([])
             raise
         if self._stopped is not None:
             for slot in waiting:
@@ -314,7 +314,7 @@ class Submitter:
         if not starting:
             return
         try:
-            self._store.write()
+            self._records.write()
         except BaseException:
             # Nothing of them is sent, so nothing of them is to be taken up.
             for slot, _ in reversed(starting):
@@ -360,7 +360,7 @@ class Submitter:
                 self._refused(slot, unknown, waiting)
             slot.under_way = False
             del under_way[future]
-        self._store.write_ids(ids)
+        self._records.write_ids(ids)
 
     def _note_accepted(self, slot: Slot, request_id: str) -> None:
         self._unknown_in_a_row = 0

@@ -18,8 +18,7 @@ import json
 import logging
 import threading
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
-from math import gcd
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -28,6 +27,7 @@ import tenacity
 from airflow.providers.common.compat.sdk import Asset, ObjectStoragePath
 
 from airflow_provider_luma.api.container import SIGNATURE_LENGTH, ContainerReader, is_video
+from airflow_provider_luma.api.manifest import Manifest
 from airflow_provider_luma.api.models import GenerationStatus, is_absent
 from airflow_provider_luma.api.text import one_line, shown_url, without_credentials
 from airflow_provider_luma.exceptions import (
@@ -50,7 +50,8 @@ if TYPE_CHECKING:
     from airflow_provider_luma.hooks.download import Incoming
     from airflow_provider_luma.hooks.luma import LumaHook
 
-MANIFEST_VERSION = 1
+#: In the place of a request id, to name a file in a folder before there is one.
+NO_REQUEST = "luma-not-yet-submitted"
 #: Bytes of a manifest that are read at most; what is larger is somebody else's file.
 MAX_MANIFEST = 64 * 1024
 #: Bytes that a video has at most where the user names no maximum: an endless answer ends here.
@@ -60,44 +61,6 @@ MAX_DOWNLOADS = 3
 
 _NOTHING_SENT = "Nothing was sent, nothing is charged."
 _CHOOSE = "Choose another destination or set overwrite, then clear this task."
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """
-    What was kept: the sidecar file ``<target>.json``, and the XCom ``manifest``.
-
-    :param request_id: the generation; ``None`` if only an address was given.
-    :param source: the address that it came from, without query.
-    :param source_sha256: of the whole address, in hexadecimal: what tells two addresses apart.
-    :param path: where the video is.
-    :param sha256: of the whole file, in hexadecimal.
-    :param bytes: its length.
-    :param seconds: its duration, if the container says so.
-    :param width: of the picture in pixels, if the container says so.
-    :param height: likewise.
-    :param kept_at: when, ISO 8601 in UTC.
-    """
-
-    request_id: str | None
-    source: str
-    source_sha256: str
-    path: str
-    sha256: str
-    bytes: int
-    seconds: float | None
-    width: int | None
-    height: int | None
-    kept_at: str
-    v: int = MANIFEST_VERSION
-
-    @property
-    def aspect_ratio(self) -> str | None:
-        """``W:H`` of the picture, in lowest terms."""
-        if not self.width or not self.height:
-            return None
-        common = gcd(self.width, self.height)
-        return f"{self.width // common}:{self.height // common}"
 
 
 def target_at(destination: Any, request_id: str | None) -> ObjectStoragePath:
@@ -432,20 +395,9 @@ def _read_manifest(sidecar: ObjectStoragePath) -> Manifest | None:
     """Return the manifest in a sidecar file, or ``None`` if there is none that can be read."""
     try:
         with sidecar.open("rb") as file:
-            fields = json.loads(file.read(MAX_MANIFEST))
-        manifest = Manifest(**fields)
-    except (OSError, ValueError, TypeError, RecursionError):
+            return Manifest.of(json.loads(file.read(MAX_MANIFEST)))
+    except (OSError, ValueError, RecursionError):
         return None
-    texts = (manifest.source, manifest.source_sha256, manifest.path, manifest.sha256, manifest.kept_at)
-    usable = (
-        manifest.v == MANIFEST_VERSION
-        and all(isinstance(text, str) for text in texts)
-        and isinstance(manifest.request_id, (str, type(None)))
-        and isinstance(manifest.bytes, int)
-        and all(isinstance(side, (int, type(None))) for side in (manifest.width, manifest.height))
-        and isinstance(manifest.seconds, (int, float, type(None)))
-    )
-    return manifest if usable else None
 
 
 def _started(incoming: Incoming, url: str) -> tuple[bytes, Any]:

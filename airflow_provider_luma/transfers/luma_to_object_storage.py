@@ -41,7 +41,7 @@ class LumaToObjectStorageOperator(BaseOperator):
     :param share_prompt: whether the asset event carries the prompt itself; default ``False``: its SHA-256.
 
     Returns the path. Pushes the XComs ``video_url`` and ``manifest`` (see
-    :class:`~airflow_provider_luma.steps.keep.Manifest`), and gives each outlet's asset event an ``extra``
+    :class:`~airflow_provider_luma.api.manifest.Manifest`), and gives each outlet's asset event an ``extra``
     with request id, path, SHA-256, bytes, seconds and aspect ratio.
 
     :raises LumaTargetExists: another file is there. Nothing was fetched.

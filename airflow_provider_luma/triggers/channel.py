@@ -38,10 +38,11 @@ from airflow_provider_luma.exceptions import LumaError
 from airflow_provider_luma.hooks.connection import DEFAULT_MAX_CONCURRENT_REQUESTS
 from airflow_provider_luma.hooks.luma import LumaAsyncHook
 from airflow_provider_luma.hooks.metrics import ChannelMetrics
-from airflow_provider_luma.hooks.transport import plain_reason
+from airflow_provider_luma.hooks.sockets import plain_reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from asyncio import Future
+    from collections.abc import Iterator, Sequence
 
     from airflow_provider_luma.api.models import Generation
     from airflow_provider_luma.api.polling import Wait
@@ -58,6 +59,8 @@ LOOK_BOUND = 60.0
 MIN_BACKOFF = 1.0
 #: Seconds before it is due that a look may start, so that one turn of the loop can serve several.
 SLACK = 0.05
+#: Seconds between two lines in which a wait for many says how far it is.
+TELL_EVERY = 60.0
 #: Seconds between two reports of the metrics.
 REPORT_EVERY = 10.0
 
@@ -105,10 +108,44 @@ def joined(conn_id: str, caller: str = "triggerer") -> Iterator[Channel]:
             channel.close()
 
 
+async def wait_for_all(waits: Sequence[Wait], luma_conn_id: str, *, caller: str) -> list[Done | GaveUp]:
+    """
+    Wait for many generations at once, through one channel, and return their ends in the same order.
+
+    Says in the log how far it is, every :data:`TELL_EVERY` seconds.
+
+    :param caller: what this process is, for the User-Agent.
+    """
+    with joined(luma_conn_id, caller) as channel:
+        tasks = [asyncio.ensure_future(channel.wait(wait)) for wait in waits]
+        began = time.monotonic()
+        try:
+            pending = set(tasks)
+            while pending:
+                _, pending = await asyncio.wait(pending, timeout=TELL_EVERY)
+                if pending:
+                    log.info("%s", _progress(tasks, began, channel.paused))
+            return [task.result() for task in tasks]
+        finally:
+            for task in tasks:
+                task.cancel()
+
+
+def _progress(tasks: Sequence[Future[Done | GaveUp]], began: float, paused: float) -> str:
+    """Return in a line how far a batch is: done of how many, without a video, and for how long still."""
+    done = [task for task in tasks if task.done() and task.exception() is None]
+    failed = sum(isinstance(task.result(), GaveUp) for task in done)
+    said = f"{len(done)} of {len(tasks)} generations have ended, {failed} of them without a video"
+    if done:
+        left = (time.monotonic() - began) / len(done) * (len(tasks) - len(done))
+        said += f"; at this rate, about {left:.0f} s more"
+    return f"{said}; the gateway refuses to be asked for {paused:.0f} s" if paused else said
+
+
 class _Waiter:
     """One wait in the channel."""
 
-    __slots__ = ("context", "due", "ended", "late", "load", "look", "pending_at", "queued", "wait")
+    __slots__ = ("context", "due", "ended", "late", "load", "look", "queued", "wait")
 
     def __init__(self, wait: Wait, ended: asyncio.Future[Done | GaveUp]) -> None:
         self.wait = wait
@@ -121,8 +158,6 @@ class _Waiter:
         self.queued = False
         self.look: asyncio.Task[None] | None = None
         self.late: asyncio.TimerHandle | None = None
-        #: Epoch seconds of a look before this channel's that found it pending; ``None`` if that is not known.
-        self.pending_at: float | None = None
 
 
 class Channel:
@@ -206,7 +241,7 @@ class Channel:
         wait.schedule = self._durations.schedule
         if wait.before_first_look(now):
             # The worker's look at the start of the wait found it pending, or nothing would wait here.
-            waiter.pending_at = wait.started_at
+            wait.pending_at = wait.started_at
         waiter.load = 1.0 / wait.interval
         self._load += waiter.load
         self._put(waiter, self._loop.time() + wait.first_pause(random.random(), now))
@@ -346,7 +381,7 @@ class Channel:
             self._put(waiter, waiter.wait.due_after(waiter.due, self._loop.time(), decision))
             return
         if isinstance(decision, Done):
-            self._learn(waiter, now)
+            self._learn(waiter.wait, now)
         if not waiter.ended.done():
             waiter.ended.set_result(decision)
 
@@ -393,12 +428,10 @@ class Channel:
         else:
             self._pace.answered()
 
-    def _learn(self, waiter: _Waiter, now: float) -> None:
+    def _learn(self, wait: Wait, now: float) -> None:
         """Remember how long a generation took, if it was seen pending at a known time before."""
-        wait = waiter.wait
-        pending_at = waiter.pending_at if wait.pending_at is None else wait.pending_at
-        if pending_at is not None:
-            self._durations.learn(pending_at - wait.started_at, now - wait.started_at)
+        if wait.pending_at is not None:
+            self._durations.learn(wait.pending_at - wait.started_at, now - wait.started_at)
 
     def _tell_metrics(self) -> None:
         self._metrics.report(len(self._waiters))

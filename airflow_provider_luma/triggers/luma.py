@@ -8,27 +8,17 @@ generation cannot be cancelled, and a trigger is stopped and started again whene
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import time
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_luma.api.events import batch_event_of, event_of
-from airflow_provider_luma.api.polling import GaveUp, Wait
-from airflow_provider_luma.triggers.channel import joined
+from airflow_provider_luma.api.polling import Wait
+from airflow_provider_luma.triggers.channel import joined, wait_for_all
 
 if TYPE_CHECKING:
-    from asyncio import Future
     from collections.abc import AsyncIterator, Sequence
-
-    from airflow_provider_luma.api.polling import Done
-
-log = logging.getLogger(__name__)
-
-#: Seconds between two lines in which a batch says how far it is.
-PROGRESS_EVERY = 60.0
 
 
 class LumaStatusTrigger(BaseTrigger):
@@ -170,37 +160,3 @@ class LumaBatchTrigger(BaseTrigger):
         ends = await wait_for_all(waits, self.luma_conn_id, caller="triggerer")
         yield TriggerEvent(batch_event_of(waits, ends))
         return
-
-
-async def wait_for_all(waits: Sequence[Wait], luma_conn_id: str, *, caller: str) -> list[Done | GaveUp]:
-    """
-    Wait for many generations at once, through one channel, and return their ends in the same order.
-
-    Says in the log how far it is, every :data:`PROGRESS_EVERY` seconds.
-
-    :param caller: what this process is, for the User-Agent.
-    """
-    with joined(luma_conn_id, caller) as channel:
-        tasks = [asyncio.ensure_future(channel.wait(wait)) for wait in waits]
-        began = time.monotonic()
-        try:
-            pending = set(tasks)
-            while pending:
-                _, pending = await asyncio.wait(pending, timeout=PROGRESS_EVERY)
-                if pending:
-                    log.info("%s", _progress(tasks, began, channel.paused))
-            return [task.result() for task in tasks]
-        finally:
-            for task in tasks:
-                task.cancel()
-
-
-def _progress(tasks: Sequence[Future[Done | GaveUp]], began: float, paused: float) -> str:
-    """Return in a line how far a batch is: done of how many, without a video, and for how long still."""
-    done = [task for task in tasks if task.done() and task.exception() is None]
-    failed = sum(isinstance(task.result(), GaveUp) for task in done)
-    said = f"{len(done)} of {len(tasks)} generations have ended, {failed} of them without a video"
-    if done:
-        left = (time.monotonic() - began) / len(done) * (len(tasks) - len(done))
-        said += f"; at this rate, about {left:.0f} s more"
-    return f"{said}; the gateway refuses to be asked for {paused:.0f} s" if paused else said

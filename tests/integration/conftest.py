@@ -42,6 +42,10 @@ def connect(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Callable[...
     return connect
 
 
+class Killed(BaseException):
+    """The process is gone: nothing of it runs on."""
+
+
 @dataclass
 class FakeTaskInstance:
     """What operators and sensors use of a task instance."""

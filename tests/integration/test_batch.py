@@ -26,6 +26,7 @@ from airflow_provider_luma.exceptions import (
 )
 from airflow_provider_luma.operators.luma import LumaGenerateBatchOperator
 from airflow_provider_luma.steps.batch import PAGE_KEY, PAGES_KEY, UNKNOWN_IN_A_ROW
+from tests.integration.conftest import Killed
 from tests.integration.waiting import events_of, outcome_of, run
 
 if TYPE_CHECKING:
@@ -38,10 +39,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("connect")
 
 both_modes = pytest.mark.parametrize("deferrable", [False, True], ids=["blocking", "deferred"])
-
-
-class Killed(BaseException):
-    """The process is gone: nothing of it runs on."""
 
 
 def prompts(count: int) -> list[str]:

@@ -23,7 +23,9 @@ from airflow_provider_luma.exceptions import (
     LumaVideoNotDelivered,
     LumaWaitTimeout,
 )
-from airflow_provider_luma.operators.luma import SUBMIT_KEY, LumaGenerateOperator
+from airflow_provider_luma.operators.luma import LumaGenerateOperator
+from airflow_provider_luma.steps.submit import SUBMIT_KEY
+from tests.integration.conftest import Killed
 from tests.integration.outlets import OutletEvents
 from tests.integration.waiting import events_of, outcome_of, run
 
@@ -37,10 +39,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("connect")
 
 both_modes = pytest.mark.parametrize("deferrable", [False, True], ids=["blocking", "deferred"])
-
-
-class Killed(BaseException):
-    """The process is gone: nothing of it runs on."""
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ import pytest
 
 from airflow_provider_luma.emulator import Emulator
 from dev.airflow_stack import AirflowStack
-from dev.crash import CrashSite
+from dev.crash_site import CrashSite
 from tests.places import CACHE, REPOSITORY
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dev.crash import KEY, TASK, Ending
+from dev.crash_site import KEY, TASK, Ending
 
 if TYPE_CHECKING:
-    from dev.crash import CrashSite, Run
+    from dev.crash_site import CrashSite, Run
 
 #: One task, which submits; without retries, a killed one stays as it was left.
 DAG_ID = "luma_clear"

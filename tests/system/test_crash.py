@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dev.crash import LUMA_DAG, End, Ending, Target, when_all_are_launched
+from dev.crash import Target
+from dev.crash_site import LUMA_DAG, End, Ending, when_all_are_launched
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from dev.crash import CrashSite, Run
+    from dev.crash_site import CrashSite, Run
 
 #: The request has left, and the gateway has created the generation; its answer is on its way for a minute.
 IN_FLIGHT = "in-flight"

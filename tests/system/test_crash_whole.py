@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dev.crash import TASK, Ending, when_all_are_launched
+from dev.crash_site import TASK, Ending, when_all_are_launched
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from dev.crash import CrashSite, End, Run
+    from dev.crash_site import CrashSite, End, Run
 
 WHOLE = "luma_crash_whole"
 BATCH = "luma_crash_batch"

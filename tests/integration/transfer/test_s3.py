@@ -1,18 +1,16 @@
 """
 The transfer into object storage: a real S3 endpoint (a moto server) on a real socket, through s3fs.
 
-What is the same in a folder is shown in ``test_transfer.py``; here is what an object store does in its own
+What is the same in a folder is shown in ``test_keeping.py``; here is what an object store does in its own
 way: it uploads in parts, has no rename, and knows neither folders nor a full disk.
 """
 
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import threading
@@ -24,10 +22,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_luma.emulator.video import tiny_video
 from airflow_provider_luma.exceptions import LumaDownloadFailed, LumaError, LumaTargetExists
-from airflow_provider_luma.transfers.luma_to_object_storage import LumaToObjectStorageOperator
 from dev.object_storage import COMMAND, ObjectStorage
+from tests.integration.transfer.tasks import MIB, execute, film_of, keep
 from tests.places import REPOSITORY
 
 if TYPE_CHECKING:
@@ -43,7 +40,6 @@ pytestmark = [
     pytest.mark.skipif(not COMMAND.exists(), reason="there is no moto server in .cache/moto (make test)"),
 ]
 
-MIB = 1024 * 1024
 #: More than one part of a multipart upload of s3fs.
 SEVERAL_PARTS = 54 * MIB
 
@@ -99,34 +95,6 @@ def bucket(storage: ObjectStorage, request: pytest.FixtureRequest) -> Bucket:
     name = f"b-{hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:20]}"
     client.create_bucket(Bucket=name)
     return Bucket(name, client)
-
-
-@pytest.fixture(autouse=True)
-def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Retry at once; how long to pause is tenacity's business."""
-    monkeypatch.setattr("tenacity.nap.time", SimpleNamespace(sleep=lambda seconds: None))
-
-
-@pytest.fixture
-def done(emulator: Emulator) -> str:
-    """The id of a generation that is complete."""
-    return emulator.add(seconds=0)
-
-
-def keep(destination: str, **fields: Any) -> LumaToObjectStorageOperator:
-    return LumaToObjectStorageOperator(**{"task_id": "keep", "destination": destination, **fields})
-
-
-def execute(operator: LumaToObjectStorageOperator, context: dict[str, Any]) -> str:
-    """Execute in a thread: Airflow 2 guards ``execute`` by something that only the main thread has."""
-    returned: str = inspect.unwrap(type(operator).execute)(operator, context)
-    return returned
-
-
-def film_of(size: int) -> bytes:
-    """Return a video with so many bytes at its end that a player skips, no two KiB of them alike."""
-    blocks = (hashlib.sha256(number.to_bytes(4, "big")).digest() * 32 for number in range(size // 1024))
-    return tiny_video() + struct.pack(">I4s", size + 8, b"free") + b"".join(blocks)
 
 
 @dataclass

@@ -1,0 +1,134 @@
+"""
+The record of a submit in the task state store: read before anything is sent, written before and after.
+
+What a record means is :mod:`airflow_provider_luma.api.submission`; where it is written, and which errors of
+that may stop a task, is here. A batch's records are in :mod:`airflow_provider_luma.steps.batch`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from airflow_provider_luma.api.submission import Phase, SubmitRecord, decide, read_record
+from airflow_provider_luma.version_compat import NEVER_EXPIRE
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_luma.api.submission import Decision
+
+#: Key of the task state store under which the record of a submit is kept.
+SUBMIT_KEY = "luma"
+#: What a person does about an unknown outcome.
+STATE_STORE_HELP = (
+    "Then decide: in this task's state store (Airflow's UI or REST API), delete the key 'luma' to submit "
+    "anew, or set it to the id found at the vendor to take that up; then clear this task (docs/money.md)."
+)
+
+
+def policy_of(on_unknown_outcome: str) -> Literal["fail", "resubmit"]:
+    """Return an operator's ``on_unknown_outcome``; an error of the DAG if it is none."""
+    if on_unknown_outcome == "fail":
+        return "fail"
+    if on_unknown_outcome == "resubmit":
+        return "resubmit"
+    raise ValueError(f"on_unknown_outcome must be 'fail' or 'resubmit', not {on_unknown_outcome!r:.80}.")
+
+
+def state_store(context: Context, *, durable: bool, log: Any = None) -> Any:
+    """
+    Return the task state store, or ``None`` where there is none or the task wants none.
+
+    :param log: is told once what that leaves unprotected.
+    """
+    if not durable:
+        return None
+    store = context.get("task_state_store")
+    if store is None and log is not None:
+        log.warning(
+            "durable=True needs the task state store of Airflow 3.3, which is not here: if this process is "
+            "killed after a request was sent, a retry submits, and pays for, everything again. Set retries=0 "
+            "on this task, or durable=False to accept it."
+        )
+    return store
+
+
+class Record:
+    """
+    The record of one submit in the task state store; without a store, nothing is written, nothing is known.
+
+    :param store: Airflow's, or ``None``.
+    :param fingerprint: of what this try would submit; ``None`` if that is not known yet.
+    """
+
+    def __init__(self, store: Any, fingerprint: str | None, context: Context, log: Any) -> None:
+        self._store = store
+        self.fingerprint = fingerprint
+        self._max_tries = int(context["ti"].max_tries or 0)
+        self._log = log
+        #: Whether this try has written that it is about to send.
+        self.intended = False
+        #: Whether there is a store.
+        self.has_store = store is not None
+        #: Whether the id of the accepted submit is in the store.
+        self.id_stored = False
+        #: Whether the gateway has said that the generation failed.
+        self.failed = False
+
+    def decision(self) -> Decision:
+        """Return what this try does, by what an earlier one left."""
+        stored = self._store.get(SUBMIT_KEY) if self._store is not None else None
+        return decide(stored, fingerprint=self.fingerprint, max_tries=self._max_tries)
+
+    def taken_over(self) -> str | None:
+        """Return the id that an earlier process of this try has stored, and go on with its record."""
+        record = read_record(self._store.get(SUBMIT_KEY)) if self._store is not None else None
+        if record is None or record.request_id is None:
+            return None
+        self.fingerprint, self.id_stored = record.fingerprint, True
+        return record.request_id
+
+    def intend(self) -> None:
+        """
+        Write that the POST is about to be sent. An error is never caught.
+
+        Airflow refuses the write of a process whose task has been given to another try: that refusal is what
+        keeps two processes of one task from sending both.
+        """
+        if self._store is not None:
+            # Set first: a write that was interrupted may have arrived, and is taken back in vain at worst.
+            self.intended = True
+            self._write(Phase.INTENT, None)
+
+    def write_id(self, phase: Phase, request_id: str) -> bool:
+        """Write the id; return whether it is stored. It is paid for, so an error stops nothing."""
+        if self._store is None:
+            return False
+        try:
+            self._write(phase, request_id)
+        except Exception:
+            self._log.exception(
+                "The id of a paid generation could not be stored: request %s (%s). Note it: a retry of "
+                "this task may not find it.",
+                request_id,
+                phase.value,
+            )
+            return False
+        self.id_stored = True
+        return True
+
+    def withdraw(self) -> None:
+        """Take an intent back, because it is certain that nothing was accepted."""
+        if self.intended:
+            self.intended = False
+            try:
+                self._store.delete(SUBMIT_KEY)
+            except Exception:
+                self._log.exception(
+                    "The record of a submit that was not delivered could not be removed. %s",
+                    STATE_STORE_HELP,
+                )
+
+    def _write(self, phase: Phase, request_id: str | None) -> None:
+        record = SubmitRecord(phase, self.fingerprint, request_id, self._max_tries)
+        self._store.set(SUBMIT_KEY, record.to_json(), retention=NEVER_EXPIRE)
