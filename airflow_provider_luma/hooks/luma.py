@@ -149,8 +149,12 @@ class LumaHook(HttpHook):
         """
         Return a new ``requests`` session for the connection's host, which the caller closes.
 
+        It adds the key to what goes to the connection's own origin and follows no redirect; nothing is sent
+        again, and nothing is recorded: a generation that is submitted with it is paid for each time.
+
         :param headers: sent with every request of the session.
         :param extra_options: ``verify``, ``cert`` and ``proxies`` override the connection's.
+        :raises LumaConfigurationError: the connection cannot be used, or a file that it names is not here.
         """
         session = LumaSession(self.settings, "task")
         session.headers.update(headers or {})
@@ -173,12 +177,19 @@ class LumaHook(HttpHook):
         Send one request to a path below the connection's host, through the guarded session, exactly once.
 
         Use :meth:`generate` and :meth:`get_status` instead where they fit: this method knows nothing of
-        money.
+        money, and an error of it says nothing about whether a generation was accepted.
 
         :param endpoint: path below the connection's host.
         :param data: body, or the query's parameters where the hook's method is GET.
-        :return: the ``requests.Response``, whatever its status; with ``check_response`` (default) an
-            ``HTTPError`` of ``requests`` for a status of 400 or more.
+        :param headers: sent with this request.
+        :param extra_options: ``timeout`` (seconds, or connecting and reading as a pair; default: the
+            connection's), ``check_response`` (default ``True``), and ``verify``, ``cert`` and ``proxies``,
+            which override the connection's.
+        :param request_kwargs: for ``requests.Request``, such as ``json``.
+        :return: the ``requests.Response``, whatever its status, unless ``check_response`` is on.
+        :raises LumaConfigurationError: the connection cannot be used; nothing was sent.
+        :raises requests.HTTPError: the status is 400 or more, with ``check_response``.
+        :raises requests.RequestException: there was no answer. Whether the request arrived is not known.
         """
         import requests
 
@@ -206,11 +217,13 @@ class LumaHook(HttpHook):
 
         It is sent again only where nothing was delivered (no connection came about) or where the gateway
         refused it before any work (429, a quota's 403), at most five times in all, on a fresh connection
-        each time.
+        each time. A second call is a second generation, and a second charge; across tries of a task, only
+        the operators' record guards against that.
 
         :param request: what to generate.
         :param before_send: called as the last act before each POST; what it raises stops the POST.
         :return: the gateway's request id.
+        :raises LumaConfigurationError: the connection cannot be used; nothing was sent.
         :raises LumaRefused: the gateway refused; nothing is charged.
         :raises LumaUnreachable: no connection came about; nothing is charged.
         :raises LumaSubmitInterrupted: the task's ``execution_timeout`` fired before anything was delivered;
@@ -281,7 +294,13 @@ class LumaHook(HttpHook):
         return self._status_id_field or self.settings.status_id_field
 
     def look(self, request_id: str) -> Generation | Miss:
-        """Look once at a generation: one request, or two until the id's field is settled. Free."""
+        """
+        Look once at a generation: one request, or two until the id's field is settled. Free.
+
+        :return: what the gateway says, or what the look came to where it says nothing usable. Nothing of the
+            gateway is raised; what a series of such looks means is the business of who waits.
+        :raises LumaConfigurationError: the connection cannot be used.
+        """
         steps = look(request_id, self.status_id_field)
         looked(self.luma_conn_id)
         seen, self._status_id_field = self._answered(steps)
@@ -304,6 +323,8 @@ class LumaHook(HttpHook):
         """
         Return what the gateway says of a generation now. Free; sent again where that may help.
 
+        :return: also where it is not known (``status`` is ``NOT_FOUND``) or has failed.
+        :raises LumaConfigurationError: the connection cannot be used.
         :raises LumaError: the gateway could not be asked; the generation is not affected.
         """
         seen, tries = self._sent(Call.STATUS, lambda: self.look(request_id))
@@ -489,6 +510,9 @@ class LumaAsyncHook(BaseHook):
     looked up again after :data:`RENEW_AFTER` seconds, and at once when the gateway refuses the key, so that a
     key that was rotated counts without a restart; a look-up that fails then changes nothing.
 
+    ``max_concurrent_requests`` bounds its connections. ``requests_per_second`` it does not keep: the triggers
+    of this provider do so together, in the channel that they share.
+
     :param luma_conn_id: id of an Airflow connection of type ``luma``.
     :param caller: who asks, for the User-Agent: ``triggerer`` or ``task``.
     :param status_id_field: ``auto`` (the connection says), or the field that an earlier look has settled.
@@ -529,6 +553,8 @@ class LumaAsyncHook(BaseHook):
         Look once at a generation: one request, or two until the id's field is settled. Free.
 
         :param turn: awaited before any request after the first, by a caller that rations them.
+        :return: what the gateway says, or what the look came to where it says nothing usable.
+        :raises LumaConfigurationError: the connection cannot be used.
         """
         await self._ready()  # which says what the id's field is
         steps = look(request_id, self.status_id_field)
@@ -547,6 +573,8 @@ class LumaAsyncHook(BaseHook):
         """
         Return what the gateway says of a generation now. Free; sent again where that may help.
 
+        :return: also where it is not known (``status`` is ``NOT_FOUND``) or has failed.
+        :raises LumaConfigurationError: the connection cannot be used.
         :raises LumaError: the gateway could not be asked; the generation is not affected.
         """
         tries = 1

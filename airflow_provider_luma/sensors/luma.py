@@ -80,9 +80,14 @@ class LumaStatusSensor(BaseSensorOperator):
     Returns the video's address. Pushes the XComs ``video_url`` and ``generation``
     (``{"request_id", "status", "raw_status", "video_url", "seconds_waited", "looks"}``).
 
-    :raises LumaGenerationFailed: the gateway says that it failed, with its reason.
-    :raises LumaWaitTimeout: time is out; the generation may still be running. Airflow does not retry it.
-    :raises LumaError: the gateway could not be asked, or the request id is not known there.
+    :raises LumaInvalidRequest: ``request_id`` is blank, or rendered to ``'None'``. Airflow does not retry it.
+    :raises LumaConfigurationError: the connection cannot be used. Airflow does not retry it.
+    :raises LumaGenerationFailed: the gateway says that it failed, with its reason. It may have been charged.
+    :raises LumaGenerationNotFound: the gateway did not know the id for a minute.
+    :raises LumaCompletedWithoutVideo: it is complete, and two minutes later had no address yet.
+    :raises LumaWaitTimeout: time is out; the generation is paid for and may still be running. Airflow does
+        not retry it; a clear resumes the wait for free.
+    :raises LumaError: the gateway refuses to be asked, for the key, say. What was paid for stays so.
     """
 
     template_fields: Sequence[str] = ("request_id", "luma_conn_id")

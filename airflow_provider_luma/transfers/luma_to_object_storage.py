@@ -44,6 +44,12 @@ class LumaToObjectStorageOperator(BaseOperator):
     :class:`~airflow_provider_luma.api.manifest.Manifest`), and gives each outlet's asset event an ``extra``
     with request id, path, SHA-256, bytes, seconds and aspect ratio.
 
+    :raises LumaInvalidRequest: an argument cannot be what was meant. Nothing was fetched.
+    :raises LumaConfigurationError: the connection cannot be used. Nothing was fetched.
+    :raises LumaCompletedWithoutVideo: the gateway gives no address for the id: wait for it first.
+    :raises LumaVideoExpired: the address no longer holds, and no id is known to ask for another, or the fresh
+        one does not hold either.
+    :raises LumaNotTheVideo: what is served is no video, or has more than ``max_bytes``.
     :raises LumaTargetExists: another file is there. Nothing was fetched.
     :raises LumaUnsafeAddress: the address leads where a worker should not go. Nothing was fetched.
     :raises LumaDownloadFailed: it could not be fetched or stored; nothing is under the final name. A retry
