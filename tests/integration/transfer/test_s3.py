@@ -15,8 +15,8 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +24,12 @@ import pytest
 
 from airflow_provider_luma.exceptions import LumaDownloadFailed, LumaError, LumaTargetExists
 from dev.object_storage import COMMAND, ObjectStorage
+from tests.integration.transfer.storage_host import head, serving
 from tests.integration.transfer.tasks import MIB, execute, film_of, keep
 from tests.places import REPOSITORY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from airflow_provider_luma.emulator import Emulator
     from tests.integration.conftest import FakeTaskInstance
@@ -97,63 +98,22 @@ def bucket(storage: ObjectStorage, request: pytest.FixtureRequest) -> Bucket:
     return Bucket(name, client)
 
 
-@dataclass
-class Store:
-    """Where the videos come from: serves one file, the first time only as far as ``stop_at``."""
+class Film:
+    """A file that a storage host serves, the first time only as far as ``stop_at``."""
 
-    film: bytes
-    stop_at: int | None = None
-    served: int = 0
-    port: int = 0
-    closing: threading.Event = field(default_factory=threading.Event)
-    #: Set to let a first answer that stopped go on.
-    go: threading.Event = field(default_factory=threading.Event)
+    def __init__(self, size: int, stop_at: int | None = None) -> None:
+        self.content = film_of(size)
+        self._stop_at = stop_at
+        #: Set to let a first answer that stopped go on.
+        self.go = threading.Event()
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/v.mp4"
-
-    def answer(self, connection: socket.socket) -> None:
-        with connection, suppress(OSError):
-            while b"\r\n\r\n" not in connection.recv(65536):
-                pass
-            self.served += 1
-            stop = self.stop_at if self.served == 1 else None
-            connection.sendall(f"HTTP/1.1 200 OK\r\nContent-Length: {len(self.film)}\r\n\r\n".encode())
-            connection.sendall(self.film[:stop])
-            if stop is not None:
-                while not (self.go.wait(0.05) or self.closing.is_set()):
-                    pass
-                connection.sendall(self.film[stop:])
-
-    @contextmanager
-    def serving(self) -> Iterator[Store]:
-        listener = socket.create_server(("127.0.0.1", 0))
-        self.port = listener.getsockname()[1]
-
-        def accept() -> None:
-            with suppress(OSError):
-                while True:
-                    connection, _ = listener.accept()
-                    threading.Thread(target=self.answer, args=(connection,), daemon=True).start()
-
-        acceptor = threading.Thread(target=accept, daemon=True)
-        acceptor.start()
-        try:
-            yield self
-        finally:
-            self.closing.set()
-            with suppress(OSError):
-                listener.shutdown(socket.SHUT_RDWR)
-            listener.close()
-            acceptor.join(5)
-
-
-def wait_until(condition: Callable[[], object], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not so within {seconds} s"
-        time.sleep(0.01)
+    def answer(self, connection: socket.socket, number: int) -> None:
+        stop = self._stop_at if number == 0 else None
+        connection.sendall(head(f"Content-Length: {len(self.content)}"))
+        connection.sendall(self.content[:stop])
+        if stop is not None:
+            self.go.wait(60)
+            connection.sendall(self.content[stop:])
 
 
 class TestWhatIsKept:
@@ -201,27 +161,28 @@ class TestWhatIsKept:
         assert set(bucket.keys()) <= {"ab.mp4", "a*.mp4", "a*.mp4.json"}
 
     def test_a_video_of_several_parts(self, bucket: Bucket, context: dict[str, Any]) -> None:
-        with Store(film_of(SEVERAL_PARTS)).serving() as store:
+        film = Film(SEVERAL_PARTS)
+        with serving(film.answer) as store:
             keep(f"{bucket.url}/a.mp4", video_url=store.url).execute(context)
-        assert bucket.read("a.mp4") == store.film
+        assert bucket.read("a.mp4") == film.content
         assert bucket.keys() == ["a.mp4", "a.mp4.json"]
         assert bucket.unfinished() == []
 
     def test_is_under_its_name_only_when_it_is_whole(self, bucket: Bucket, context: dict[str, Any]) -> None:
-        film = film_of(2 * MIB)
-        with Store(film, stop_at=MIB).serving() as store:
+        film = Film(2 * MIB, stop_at=MIB)
+        with serving(film.answer) as store:
             task = threading.Thread(
                 target=execute,
                 args=(keep(f"{bucket.url}/a.mp4", video_url=store.url), context),
                 daemon=True,
             )
             task.start()
-            wait_until(lambda: store.served)
+            store.wait_until(lambda: store.heads)
             time.sleep(0.3)
             assert "a.mp4" not in bucket.keys()  # noqa: SIM118
-            store.go.set()
+            film.go.set()
             task.join(30)
-        assert bucket.read("a.mp4") == film
+        assert bucket.read("a.mp4") == film.content
 
 
 class TestWhatIsThere:
@@ -261,13 +222,14 @@ class TestWhatIsThere:
             except Exception as error:
                 ended.append(error)
 
-        with Store(film_of(MIB), stop_at=1000).serving() as store:
+        film = Film(MIB, stop_at=1000)
+        with serving(film.answer) as store:
             task = threading.Thread(target=run, daemon=True)
             task.start()
-            wait_until(lambda: store.served)
+            store.wait_until(lambda: store.heads)
             time.sleep(0.3)
             bucket.put("a.mp4", b"somebody else's")
-            store.go.set()
+            film.go.set()
             task.join(30)
         assert bucket.read("a.mp4") == b"somebody else's", ended
         assert isinstance(ended[0], LumaTargetExists)
@@ -294,7 +256,7 @@ class TestWhatGoesWrong:
     def test_a_video_that_breaks_off_after_some_parts_leaves_nothing(
         self, bucket: Bucket, context: dict[str, Any]
     ) -> None:
-        with Store(film_of(SEVERAL_PARTS)).serving() as store, pytest.raises(LumaDownloadFailed):
+        with serving(Film(SEVERAL_PARTS).answer) as store, pytest.raises(LumaDownloadFailed):
             keep(f"{bucket.url}/a.mp4", video_url=store.url, max_bytes=SEVERAL_PARTS - MIB).execute(context)
         assert bucket.keys() == []
         assert bucket.unfinished() == []
@@ -361,17 +323,19 @@ class TestCrashes:
     ) -> None:
         """The first try has uploaded a part by then, which is billed until somebody aborts the upload."""
         ti = SimpleNamespace(dag_id="d", run_id="r", task_id="keep", map_index=-1, xcom_push=lambda **_: None)
-        with Store(film_of(SEVERAL_PARTS), stop_at=SEVERAL_PARTS - MIB).serving() as store:
+        film = Film(SEVERAL_PARTS, stop_at=SEVERAL_PARTS - MIB)
+        with serving(film.answer) as store:
             process = child({"destination": f"{bucket.url}/a.mp4", "video_url": store.url})
             try:
-                wait_until(bucket.unfinished)
+                store.wait_until(bucket.unfinished, 60)
                 time.sleep(0.5)
             finally:
                 process.send_signal(signal.SIGKILL)
                 process.communicate()
+                film.go.set()
             assert bucket.keys() == []
             keep(f"{bucket.url}/a.mp4", video_url=store.url).execute({**context, "ti": ti})
-        assert bucket.read("a.mp4") == store.film
+        assert bucket.read("a.mp4") == film.content
         assert bucket.keys() == ["a.mp4", "a.mp4.json"]
         assert bucket.unfinished() == [], "parts of the first try are there, and are billed"
 
@@ -379,7 +343,7 @@ class TestCrashes:
 class TestMemory:
     def test_does_not_grow_with_the_video(self, bucket: Bucket) -> None:
         """s3fs keeps one part of an upload in memory, whatever the number of the parts."""
-        with Store(film_of(54 * MIB)).serving() as short, Store(film_of(120 * MIB)).serving() as long:
+        with serving(Film(54 * MIB).answer) as short, serving(Film(120 * MIB).answer) as long:
             process = child(
                 {"destination": f"{bucket.url}/short.mp4", "video_url": short.url},
                 {"destination": f"{bucket.url}/long.mp4", "video_url": long.url},
