@@ -33,13 +33,13 @@ def packages(folder: Path) -> tuple[Path, Path]:
     return wheel, source
 
 
-def installed_alone(wheel: Path, folder: Path) -> Path:
-    """Install a wheel, without extras, into a fresh environment; return its Python."""
+def installed_alone(wheel: Path, folder: Path, extra: str = "", *more: str) -> Path:
+    """Install a wheel, with an extra and more packages if named, into an environment; return its Python."""
     python = folder / "venv" / "bin" / "python"
     subprocess.run([UV, "venv", "--quiet", "--python", sys.executable, str(python.parent.parent)], check=True)
     constraints = REPOSITORY / "constraints.txt"
-    install = [UV, "pip", "install", "--quiet", "--python", str(python), "-c", str(constraints), str(wheel)]
-    subprocess.run(install, check=True)
+    install = [UV, "pip", "install", "--quiet", "--python", str(python), "-c", str(constraints)]
+    subprocess.run([*install, f"{wheel}[{extra}]" if extra else str(wheel), *more], check=True)
     return python
 
 

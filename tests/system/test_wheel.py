@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import tarfile
@@ -12,6 +13,7 @@ import pytest
 
 from airflow_provider_luma import __version__
 from dev.release import installed_alone, packages
+from tests.pages import blocks
 from tests.places import REPOSITORY
 
 PACKAGE = "airflow_provider_luma"
@@ -63,7 +65,8 @@ class TestTheWheel:
         modules = [
             name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
             for name in sorted(tracked(PACKAGE))
-            if name.endswith(".py")
+            # The plugin is imported by pytest, where there is one.
+            if name.endswith(".py") and not name.endswith("/pytest_plugin.py")
         ]
         code = f"import importlib\nfor name in {modules!r}: importlib.import_module(name)"
         done = subprocess.run(
@@ -94,6 +97,45 @@ with Emulator(seconds=0) as emulator:
         assert done.returncode == 0, done.stderr[-2000:]
         assert done.stdout.startswith("501 "), done.stdout
         assert "airflow-provider-luma[emulator]" in done.stdout
+
+
+class TestAUsersProject:
+    """A DAG and its tests, as the pages have them, in a folder of their own beside the installed wheel."""
+
+    def test_is_tested_with_the_plugin_and_nothing_is_paid(
+        self, built: tuple[Path, Path], tmp_path: Path
+    ) -> None:
+        python = installed_alone(built[0], tmp_path, "emulator", "pytest")
+        project = tmp_path / "project"
+        project.mkdir()
+        (dag,) = blocks("dag", page="docs/quick-start.md")
+        (tests,) = blocks("pytest", page="docs/testing.md")
+        (project / "pytest.ini").write_text("[pytest]\n")
+        (project / "first_video.py").write_text(dag.text)
+        (project / "test_first_video.py").write_text(tests.text)
+        environment = {
+            "PATH": os.environ["PATH"],
+            "AIRFLOW_HOME": str(tmp_path / "airflow"),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(project),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        }
+
+        def run(*command: str) -> str:
+            done = subprocess.run(
+                [str(python), "-m", *command],
+                cwd=project,
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=250,
+                check=False,
+            )
+            assert done.returncode == 0, done.stdout[-5000:]
+            return done.stdout
+
+        run("airflow", "db", "migrate")
+        assert "3 passed" in run("pytest", "-q")
 
 
 class TestTheSourceDistribution:
