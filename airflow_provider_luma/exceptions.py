@@ -104,6 +104,14 @@ class LumaInvalidRequest(LumaError, AirflowFailException, ValueError):
     money = "Nothing was sent and nothing is charged."
 
 
+class LumaMaxCostExceeded(LumaError, AirflowFailException):
+    """What the task would submit is estimated to cost more than its ``max_cost``. Nothing was sent."""
+
+    kind = "max_cost_exceeded"
+    money = "Nothing was sent and nothing is charged."
+    next_step = "Ask for less, or raise max_cost; then clear this task."
+
+
 class LumaUnreachable(LumaError):
     """No connection to the gateway came about, so the request cannot have reached it."""
 

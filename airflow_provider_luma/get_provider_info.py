@@ -73,6 +73,11 @@ def connection_fields() -> dict[str, dict[str, Any]]:
             "description": 'Such as {"https": "http://proxy:3128"}. Stored and shown in clear.',
             "schema": {"type": ["object", "null"]},
         },
+        "price_table": {
+            "label": "Prices",
+            "description": 'For estimates, such as {"currency": "USD", "text_to_video": 0.4}.',
+            "schema": {"type": ["object", "null"]},
+        },
         "trust_env": {
             "label": "Use the environment's proxies",
             "description": "Whether environment variables for proxies and CA bundles count. Default: yes.",

@@ -27,6 +27,8 @@ class Manifest:
     :param width: of the picture in pixels, if the container says so.
     :param height: likewise.
     :param kept_at: when, ISO 8601 in UTC.
+    :param estimated_cost: what its generation cost by the connection's prices, where that is known.
+    :param currency: three letters, as in ISO 4217.
     """
 
     request_id: str | None
@@ -39,6 +41,8 @@ class Manifest:
     width: int | None
     height: int | None
     kept_at: str
+    estimated_cost: float | None = None
+    currency: str | None = None
     v: int = MANIFEST_VERSION
 
     @property
@@ -64,5 +68,7 @@ class Manifest:
             and isinstance(manifest.bytes, int)
             and all(isinstance(side, (int, type(None))) for side in (manifest.width, manifest.height))
             and isinstance(manifest.seconds, (int, float, type(None)))
+            and isinstance(manifest.estimated_cost, (int, float, type(None)))
+            and isinstance(manifest.currency, (str, type(None)))
         )
         return manifest if usable else None

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from airflow_provider_luma.api.cost import PriceTable
 from airflow_provider_luma.api.gateway import DEFAULT_HOST, STATUS_ID_FIELDS
 from airflow_provider_luma.api.polling import TYPICAL_SECONDS
 from airflow_provider_luma.api.text import one_line
@@ -58,6 +59,7 @@ class LumaSettings:
     :param cert: path of a client certificate, or its pair with the key's path.
     :param proxies: as in ``requests``: scheme (or ``scheme://host``) to proxy address.
     :param trust_env: whether proxy and CA environment variables count.
+    :param price_table: what a generation costs; ``None``: not known.
     """
 
     conn_id: str
@@ -75,6 +77,7 @@ class LumaSettings:
     cert: str | tuple[str, str] | None = field(default=None, repr=False)
     proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
     trust_env: bool = True
+    price_table: PriceTable | None = None
 
 
 def settings_from(connection: Connection, conn_id: str) -> LumaSettings:
@@ -115,6 +118,7 @@ def settings_from(connection: Connection, conn_id: str) -> LumaSettings:
         cert=extras.cert(),
         proxies=extras.proxies(),
         trust_env=extras.boolean("trust_env", True),
+        price_table=extras.price_table(),
     )
 
 
@@ -256,16 +260,30 @@ class _Extras:
             return (value[0], value[1])
         raise self.wrong("cert", "must be a path, or a certificate's and a key's path", value)
 
+    def price_table(self) -> PriceTable | None:
+        value = self.parsed("price_table")
+        if value is None:
+            return None
+        try:
+            return PriceTable.of(value)
+        except ValueError as error:
+            raise self.wrong("price_table", str(error), value) from None
+
+    def parsed(self, name: str) -> Any:
+        """Return a value that may stand there as JSON or as its text; ``None`` if there is none."""
+        value = self.values.get(name)
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value) if value.strip() else None
+        except (ValueError, RecursionError):
+            # The text may hold a password: it is not shown.
+            raise self.wrong(name, "must be a JSON object", "text that is none") from None
+
     def proxies(self) -> dict[str, str]:
-        value = self.values.get("proxies")
-        if value is None or value == "":
+        value = self.parsed("proxies")
+        if value is None:
             return {}
-        if isinstance(value, str):
-            try:
-                value = json.loads(value)
-            except (ValueError, RecursionError):
-                # The text may hold a password: it is not shown.
-                raise self.wrong("proxies", "must be a JSON object", "text that is none") from None
         if not isinstance(value, dict) or not all(
             isinstance(scheme, str) and isinstance(proxy, str) for scheme, proxy in value.items()
         ):

@@ -45,7 +45,7 @@ from airflow_provider_luma.exceptions import (
 )
 from airflow_provider_luma.get_provider_info import connection_fields, get_provider_info
 from airflow_provider_luma.hooks.connection import LumaSettings, settings_from
-from airflow_provider_luma.hooks.metrics import looked
+from airflow_provider_luma.hooks.metrics import cost_estimated, looked
 from airflow_provider_luma.hooks.sockets import plain_reason
 from airflow_provider_luma.hooks.transport import AsyncLumaSession, LumaSession
 from airflow_provider_luma.version_compat import AIRFLOW_3
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     import requests
     from airflow.providers.common.compat.sdk import Connection
 
+    from airflow_provider_luma.api.cost import Cost
     from airflow_provider_luma.api.models import Generation, GenerationRequest
 
 _T = TypeVar("_T")
@@ -128,7 +129,7 @@ class LumaHook(HttpHook):
             choices = [any_of(schema["enum"])] if "enum" in schema else []
             return kind(validators=[Optional(), *choices], widget=BS3TextFieldWidget(), **words)
 
-        unsafe = () if AIRFLOW_3 else ("verify", "cert", "proxies", "trust_env")
+        unsafe = () if AIRFLOW_3 else ("verify", "cert", "proxies", "price_table", "trust_env")
         return {name: widget(field) for name, field in connection_fields().items() if name not in unsafe}
 
     @property
@@ -256,8 +257,13 @@ class LumaHook(HttpHook):
             seen, tries = self._sent(Call.GENERATE, once)
             if isinstance(seen, Miss):
                 raise self._error(Call.GENERATE, seen, tries)
-            image = f" (from {shown_url(request.image_url)})" if request.image_url else ""
-            self.log.info("Submitted request %s: %s%s", seen, quoted_prompt(request.prompt), image)
+            said = quoted_prompt(request.prompt)
+            if request.image_url:
+                said += f" (from {shown_url(request.image_url)})"
+            if (cost := self.estimate(request)) is not None:
+                said += f", estimated at {cost}"
+                cost_estimated(cost, self.luma_conn_id)
+            self.log.info("Submitted request %s: %s", seen, said)
             return seen
         except LumaError:
             raise
@@ -282,6 +288,15 @@ class LumaHook(HttpHook):
                     f"Submitting a generation was interrupted by {name} before anything was delivered."
                 ) from interruption
             raise
+
+    def estimate(self, *requests: GenerationRequest) -> Cost | None:
+        """
+        Return what generations cost together by the connection's ``price_table``; ``None`` if it has none.
+
+        :raises LumaConfigurationError: the connection cannot be used.
+        """
+        prices = self.settings.price_table
+        return None if prices is None else prices.estimate(requests)
 
     @property
     def schedule(self) -> Schedule:

@@ -25,6 +25,8 @@ from airflow_provider_luma.version_compat import triggerer_stats
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from airflow_provider_luma.api.cost import Cost
+
 log = logging.getLogger(__name__)
 
 _R = TypeVar("_R")
@@ -55,6 +57,13 @@ def looked(conn_id: str) -> None:
 def generation_completed(seconds: float, conn_id: str) -> None:
     """Note how long a generation was waited for, from the first look to the video."""
     Stats.timing("luma.generation_seconds", timedelta(seconds=seconds), tags={"conn_id": conn_id})
+
+
+@_harmless()
+def cost_estimated(cost: Cost, conn_id: str) -> None:
+    """Count what an accepted generation is estimated to cost, in its currency."""
+    name = f"luma.estimated_cost.{cost.currency}"
+    Stats.incr(name, float(cost.amount), tags={"conn_id": conn_id})  # type: ignore[arg-type,unused-ignore]
 
 
 def failures_counted(execute: Callable[..., _R]) -> Callable[..., _R]:

@@ -52,7 +52,7 @@ from airflow_provider_luma.steps.keep import (
     rendered_destination,
     target_at,
 )
-from airflow_provider_luma.steps.submit import policy_of, state_store
+from airflow_provider_luma.steps.submit import check_cost, max_cost_of, policy_of, state_store
 from airflow_provider_luma.steps.wait import backstop, deadline, not_delivered, poke_interval_of, seconds_of
 from airflow_provider_luma.triggers.channel import wait_for_all
 from airflow_provider_luma.triggers.luma import LumaBatchTrigger
@@ -60,10 +60,12 @@ from airflow_provider_luma.version_compat import TaskDeferralError, TaskDeferral
 
 if TYPE_CHECKING:
     from datetime import timedelta
+    from decimal import Decimal
 
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
 
     from airflow_provider_luma.api.batch import BatchResult
+    from airflow_provider_luma.api.cost import Cost
 
 #: In the place of an event, where there is none.
 _BROKEN_OFF = object()
@@ -105,6 +107,9 @@ class LumaGenerateBatchOperator(BaseOperator):
         ``max_failures`` have no video, ``"all"`` if none has one, ``"none"`` never. With ``"any"``, a request
         that is none (a blank prompt, say) fails the task before anything is sent.
     :param max_failures: how many may have no video with ``fail_on="any"``; default 0.
+    :param max_cost: what the whole batch may be estimated to cost at most, in the currency of the
+        connection's ``price_table``, which it needs; default ``None``: anything. More is an error before
+        anything is sent.
     :param durable: whether later tries take up what earlier ones submitted; default ``True``. It needs the
         task state store of Airflow 3.3; without one, a warning says what is not protected, and the task is
         not retried once something was accepted.
@@ -119,6 +124,7 @@ class LumaGenerateBatchOperator(BaseOperator):
 
     :raises LumaInvalidRequest: an argument cannot be what was meant; nothing was sent.
     :raises LumaConfigurationError: the connection cannot be used; nothing was sent.
+    :raises LumaMaxCostExceeded: it would cost more than ``max_cost``; nothing was sent.
     :raises LumaBatchFailed: by ``fail_on``; a retry may mend it and pays for nothing again.
     :raises LumaBatchFailedForGood: the same, where no retry can mend it, or where one would pay again.
     """
@@ -140,6 +146,7 @@ class LumaGenerateBatchOperator(BaseOperator):
         max_bytes: int | None = None,
         fail_on: Literal["any", "all", "none"] = "any",
         max_failures: int = 0,
+        max_cost: float | Decimal | None = None,
         durable: bool = True,
         on_unknown_outcome: Literal["fail", "resubmit"] = "fail",
         **kwargs: Any,
@@ -160,6 +167,7 @@ class LumaGenerateBatchOperator(BaseOperator):
         self.max_bytes = max_bytes
         self.fail_on = fail_on
         self.max_failures = max_failures
+        self.max_cost = max_cost_of(max_cost)
         self.durable = durable
         self.on_unknown_outcome = policy_of(on_unknown_outcome)
         self._killed = False
@@ -266,9 +274,28 @@ class LumaGenerateBatchOperator(BaseOperator):
                 )
                 slot.request_id, slot.error, slot.status = None, None, BatchStatus.NOT_SUBMITTED
                 fresh.append(slot)
+        if fresh and not self._may_cost(slots, crew.hook, fresh, known):
+            return
         if keeper is not None and fresh:
             self._check(crew, keeper, fresh)
         submitter.submit(fresh, slots)
+
+    def _may_cost(
+        self, slots: Sequence[Slot], hook: LumaHook, fresh: Sequence[Slot], known: Sequence[Slot]
+    ) -> bool:
+        """See whether the batch may cost so much; what is paid for already is waited for in any case."""
+        cost = hook.estimate(*(slot.request for slot in slots if slot.request is not None))
+        try:
+            check_cost(cost, self.max_cost, self.luma_conn_id)
+        except LumaError as error:
+            if not known:
+                raise
+            for slot in fresh:
+                slot.end(BatchStatus.NOT_SUBMITTED, error)
+            return False
+        if cost is not None:
+            self.log.info("The whole batch is estimated to cost %s.", cost)
+        return True
 
     def _check(self, crew: Crew, keeper: VideoKeeper, fresh: Sequence[Slot]) -> None:
         """See whether the videos could be kept, before anything is paid for."""
@@ -350,15 +377,23 @@ class LumaGenerateBatchOperator(BaseOperator):
                     targets[slot.index] = self._target(slot)
                 except LumaError as error:
                     slot.end(BatchStatus.ERROR, error)
+        costs = self._costs(hook)
         kept = [slot for slot in slots if slot.index in targets]
         progress = Progress("Kept", kept, len(kept), self.log)
 
         def keep_one(own_hook: LumaHook, slot: Slot) -> None:
-            keep(own_hook, slot, keeper, targets[slot.index])
+            keep(own_hook, slot, keeper, targets[slot.index], costs.get(slot.index))
             progress.done += 1
 
         with Crew(hook, DOWNLOADS_AT_ONCE) as crew:
             crew.each(kept, keep_one, progress.tell)
+
+    def _costs(self, hook: LumaHook) -> dict[int, Cost | None]:
+        """Return what each request is estimated to cost; nothing where the connection names no prices."""
+        if hook.settings.price_table is None:
+            return {}
+        asked = slots_of(_listed(self.requests), self.luma_conn_id, GenerationRequest.of, strict=False)
+        return {slot.index: hook.estimate(slot.request) for slot in asked if slot.request is not None}
 
     def _keeper(self, hook: LumaHook, context: Context) -> VideoKeeper | None:
         if not self._keeps:

@@ -56,7 +56,14 @@ from airflow_provider_luma.hooks.metrics import failures_counted
 from airflow_provider_luma.links.luma import LumaVideoLink
 from airflow_provider_luma.operators.batch import LumaGenerateBatchOperator
 from airflow_provider_luma.steps.keep import NO_REQUEST, VideoKeeper, hand_on, rendered_destination, target_at
-from airflow_provider_luma.steps.submit import STATE_STORE_HELP, Record, policy_of, state_store
+from airflow_provider_luma.steps.submit import (
+    STATE_STORE_HELP,
+    Record,
+    check_cost,
+    max_cost_of,
+    policy_of,
+    state_store,
+)
 from airflow_provider_luma.steps.wait import (
     deadline,
     defer,
@@ -72,6 +79,7 @@ from airflow_provider_luma.version_compat import TaskDeferralError, TaskDeferral
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import timedelta
+    from decimal import Decimal
 
     from airflow.providers.common.compat.sdk import Context
 
@@ -113,6 +121,9 @@ class LumaGenerateOperator(BaseOperator):
     :param max_bytes: bytes that the video may have at most; default 16 GiB.
     :param share_prompt: whether the asset events of ``outlets`` carry the prompt itself; default ``False``:
         its SHA-256. They carry details only where there is a ``destination``.
+    :param max_cost: what the generation may be estimated to cost at most, in the currency of the connection's
+        ``price_table``, which it needs; default ``None``: anything. More is an error before anything is sent.
+        It counts for each submit: a retry after a failed generation is another one.
     :param durable: whether a later try takes up what an earlier one submitted; default ``True``. It needs
         the task state store of Airflow 3.3; without one, a warning says what is not protected, and a retry
         after a crash submits (and pays) again: set ``retries=0`` there.
@@ -126,6 +137,7 @@ class LumaGenerateOperator(BaseOperator):
 
     :raises LumaInvalidRequest: an argument cannot be what was meant; nothing was sent.
     :raises LumaConfigurationError: the connection cannot be used; nothing was sent.
+    :raises LumaMaxCostExceeded: it would cost more than ``max_cost``; nothing was sent.
     :raises LumaRefused: the gateway refused; nothing is charged.
     :raises LumaUnreachable: no connection came about; nothing is charged.
     :raises LumaSubmitOutcomeUnknown: neither accepted nor refused: it may be running and be billed. Airflow
@@ -167,6 +179,7 @@ class LumaGenerateOperator(BaseOperator):
         overwrite: bool | str = False,
         max_bytes: int | None = None,
         share_prompt: bool = False,
+        max_cost: float | Decimal | None = None,
         durable: bool = True,
         on_unknown_outcome: Literal["fail", "resubmit"] = "fail",
         **kwargs: Any,
@@ -188,6 +201,7 @@ class LumaGenerateOperator(BaseOperator):
         self.overwrite = overwrite
         self.max_bytes = max_bytes
         self.share_prompt = share_prompt
+        self.max_cost = max_cost_of(max_cost)
         self.durable = durable
         self.on_unknown_outcome = policy_of(on_unknown_outcome)
         self._killed = False
@@ -213,13 +227,15 @@ class LumaGenerateOperator(BaseOperator):
                     if keeper is not None:
                         # A name that the video would not have, if it is a folder: only the store is asked.
                         keeper.check(target_at(self.destination, NO_REQUEST))
-                    request_id = self._submitted(hook, record, request or self._request(context))
+                    request = request or self._request(context)
+                    check_cost(hook.estimate(request), self.max_cost, self.luma_conn_id)
+                    request_id = self._submitted(hook, record, request)
                 context["ti"].xcom_push(key="requestId", value=request_id)
                 if not self.wait_for_completion:
                     record.write_id(Phase.DONE, request_id)
                     return request_id
                 event = self._waited(hook, request_id, began)
-                return self._delivered(context, keeper, record, event, request_id)
+                return self._delivered(context, hook, keeper, record, event, request_id)
         except TaskDeferred:
             raise
         except LumaError as error:
@@ -269,7 +285,8 @@ class LumaGenerateOperator(BaseOperator):
         try:
             with LumaHook(self.luma_conn_id) as hook:
                 event = event_of(hook, request_id)
-                return self._delivered(context, self._keeper(hook, context), record, event, request_id)
+                keeper = self._keeper(hook, context)
+                return self._delivered(context, hook, keeper, record, event, request_id)
         except BaseException as error:
             if _may_be_retried(request_id, record):
                 raise
@@ -310,7 +327,13 @@ class LumaGenerateOperator(BaseOperator):
         )
 
     def _delivered(
-        self, context: Context, keeper: VideoKeeper | None, record: Record, event: Any, request_id: str
+        self,
+        context: Context,
+        hook: LumaHook,
+        keeper: VideoKeeper | None,
+        record: Record,
+        event: Any,
+        request_id: str,
     ) -> str:
         """End the wait, keep the video, and return the request id: the one ending of every path."""
         try:
@@ -325,7 +348,8 @@ class LumaGenerateOperator(BaseOperator):
                 self.log.warning("A retry or a clear of this task generates anew, WHICH IS A NEW CHARGE.")
             raise
         if keeper is not None:
-            manifest = keeper.keep(target_at(self.destination, request_id), request_id, video_url)
+            cost = hook.estimate(self._request(context)) if self._repeatable else None
+            manifest = keeper.keep(target_at(self.destination, request_id), request_id, video_url, cost=cost)
             context["ti"].xcom_push(key="path", value=manifest.path)
             hand_on(context, self.outlets, manifest, prompt=self._prompt, share_prompt=self.share_prompt)
         record.write_id(Phase.DONE, request_id)

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
     from airflow_provider_luma.api.batch import Ledger, Slot
+    from airflow_provider_luma.api.cost import Cost
     from airflow_provider_luma.api.models import GenerationRequest
     from airflow_provider_luma.hooks.luma import LumaHook
     from airflow_provider_luma.steps.keep import VideoKeeper
@@ -133,7 +134,7 @@ class Crew:
     """
 
     def __init__(self, hook: LumaHook, size: int) -> None:
-        self._hook = hook
+        self.hook = hook
         self._hooks: list[LumaHook] = []
         self._local = threading.local()
         self._lock = threading.Lock()
@@ -149,7 +150,7 @@ class Crew:
         hook: LumaHook | None = getattr(self._local, "hook", None)
         if hook is None:
             with self._lock:
-                hook = self._hook.sibling(self._stopped)
+                hook = self.hook.sibling(self._stopped)
                 self._hooks.append(hook)
             self._local.hook = hook
         return hook
@@ -409,9 +410,11 @@ def look_at(hook: LumaHook, slot: Slot, *, out_of_time: bool) -> bool:
     return True
 
 
-def keep(hook: LumaHook, slot: Slot, keeper: VideoKeeper, target: ObjectStoragePath) -> None:
+def keep(
+    hook: LumaHook, slot: Slot, keeper: VideoKeeper, target: ObjectStoragePath, cost: Cost | None
+) -> None:
     """Keep the video of a complete request."""
     try:
-        slot.path = keeper.keep(target, slot.request_id, slot.video_url, hook).path
+        slot.path = keeper.keep(target, slot.request_id, slot.video_url, hook, cost).path
     except LumaError as error:
         slot.end(BatchStatus.ERROR, error)

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_luma.api.cost import Cost
     from airflow_provider_luma.hooks.download import Incoming
     from airflow_provider_luma.hooks.luma import LumaHook
 
@@ -131,6 +132,7 @@ class VideoKeeper:
         request_id: str | None,
         video_url: str | None,
         hook: LumaHook | None = None,
+        cost: Cost | None = None,
     ) -> Manifest:
         """
         Have the video at ``target``, and return what is there.
@@ -138,6 +140,7 @@ class VideoKeeper:
         :param request_id: the generation; ``None`` if only the address is known.
         :param video_url: its address; ``None``: the gateway is asked.
         :param hook: for this video, if another thread has the keeper's own.
+        :param cost: what its generation is estimated to cost, for the manifest.
         """
         hook = self._hook if hook is None else hook
         with _store_errors(target, request_id):
@@ -149,7 +152,7 @@ class VideoKeeper:
             if video_url is None:
                 video_url = _asked_for(hook, str(request_id))
                 self._on_address(video_url)
-            return self._fetched(hook, target, request_id, video_url)
+            return self._fetched(hook, target, request_id, video_url, cost)
 
     def check(self, target: ObjectStoragePath) -> None:
         """
@@ -178,7 +181,7 @@ class VideoKeeper:
                 _remove_leftovers(target, mark)
 
     def _fetched(
-        self, hook: LumaHook, target: ObjectStoragePath, request_id: str | None, url: str
+        self, hook: LumaHook, target: ObjectStoragePath, request_id: str | None, url: str, cost: Cost | None
     ) -> Manifest:
         # A name of this process's own: an earlier try may still be alive, and must not write into this file.
         mark = f".luma-{_task_mark(self._context, target.parent)}."
@@ -209,6 +212,8 @@ class VideoKeeper:
             _make_folder(target)
             self._sweep(target, mark)
             manifest = retrying(once)
+            if cost is not None:
+                manifest = replace(manifest, estimated_cost=float(cost.amount), currency=cost.currency)
             if part.stat().st_size != manifest.bytes:
                 raise LumaDownloadFailed(f"What was stored beside {_shown(target)} is not what was written.")
             # Once more: another task may have kept something there meanwhile.

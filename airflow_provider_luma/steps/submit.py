@@ -7,9 +7,12 @@ that may stop a task, is here. A batch's records are in :mod:`airflow_provider_l
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 
+from airflow_provider_luma.api.cost import Cost, amount_of
 from airflow_provider_luma.api.submission import Phase, SubmitRecord, decide, read_record
+from airflow_provider_luma.exceptions import LumaConfigurationError, LumaMaxCostExceeded
 from airflow_provider_luma.version_compat import NEVER_EXPIRE
 
 if TYPE_CHECKING:
@@ -33,6 +36,36 @@ def policy_of(on_unknown_outcome: str) -> Literal["fail", "resubmit"]:
     if on_unknown_outcome == "resubmit":
         return "resubmit"
     raise ValueError(f"on_unknown_outcome must be 'fail' or 'resubmit', not {on_unknown_outcome!r:.80}.")
+
+
+def max_cost_of(max_cost: Any) -> Decimal | None:
+    """Return an operator's ``max_cost``, exact; an error of the DAG if it is none."""
+    if max_cost is None:
+        return None
+    amount = amount_of(max_cost, most=Decimal(10) ** 12)
+    if amount is None:
+        raise ValueError(f"max_cost must be an amount of money from 0, not {max_cost!r:.80}.")
+    return amount
+
+
+def check_cost(cost: Cost | None, max_cost: Decimal | None, conn_id: str) -> None:
+    """
+    See, before anything is sent, whether what is to be submitted may cost so much.
+
+    :raises LumaMaxCostExceeded: it would cost more.
+    :raises LumaConfigurationError: the connection names no prices, so that nobody knows.
+    """
+    if max_cost is None:
+        return
+    if cost is None:
+        raise LumaConfigurationError(
+            f"max_cost is given, and connection {conn_id!r} has no price_table to estimate with.",
+            next_step="Give the connection the extra price_table, or leave max_cost out.",
+        )
+    if cost.amount > max_cost:
+        raise LumaMaxCostExceeded(
+            f"This is estimated to cost {cost}, and max_cost is {Cost(max_cost, cost.currency)}."
+        )
 
 
 def state_store(context: Context, *, durable: bool, log: Any = None) -> Any:

@@ -56,7 +56,7 @@ exec({ASKED_OF_3!r} if importlib.util.find_spec("airflow.api_fastapi") else {ASK
 """
 
 #: Airflow 2's form would change the others by being looked at.
-UNSAFE_ON_2 = ("verify", "cert", "proxies", "trust_env")
+UNSAFE_ON_2 = ("verify", "cert", "proxies", "price_table", "trust_env")
 FIELDS = [name for name in connection_fields() if AIRFLOW_3 or name not in UNSAFE_ON_2]
 
 pytestmark = pytest.mark.skipif(

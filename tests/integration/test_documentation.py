@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from airflow_provider_luma import __version__
+from airflow_provider_luma.api.cost import PriceTable
 from tests.pages import PAGES, anchors, blocks, commands, kind_of, links
 from tests.places import REPOSITORY
 
@@ -120,9 +121,13 @@ class TestWhatIsRead:
         file.write_text(block.text)
         backend = LocalFilesystemBackend(connections_file_path=str(file))
         for conn_id in json.loads(block.text):
+            written = json.loads(block.text)[conn_id]["extra"]
             settings = settings_from(backend.get_connection(conn_id), conn_id)
             assert settings.key
-            assert settings.max_concurrent_requests == 64
+            if "max_concurrent_requests" in written:
+                assert settings.max_concurrent_requests == 64
+            if "price_table" in written:
+                assert settings.price_table == PriceTable.of(written["price_table"])
 
     @pytest.mark.parametrize(
         "block",

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 #: Long enough for a look into the database while a task waits, also on a slow machine.
 SECONDS_PER_GENERATION = 5
+#: Of a generation, in the connection's price table.
+PRICE = 0.25
 
 
 @pytest.fixture(scope="session")
@@ -101,8 +103,9 @@ def metrics() -> Iterator[MetricsServer]:
 
 def add_good_connection(stack: AirflowStack, gateway: Emulator) -> None:
     """Have the connection ``luma_default`` lead to the gateway, with its key."""
-    typical = json.dumps({"typical_seconds": SECONDS_PER_GENERATION})
-    fields = {"host": gateway.url, "password": gateway.key, "extra": typical}
+    prices = {"currency": "USD", "text_to_video": PRICE}
+    extra = json.dumps({"typical_seconds": SECONDS_PER_GENERATION, "price_table": prices})
+    fields = {"host": gateway.url, "password": gateway.key, "extra": extra}
     stack.api.add_connection("luma_default", "luma", replace=True, **fields)
 
 

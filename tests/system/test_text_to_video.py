@@ -20,6 +20,7 @@ import pytest
 from dev.airflow_rest import FINISHED_RUN, RunHistory, Sighting
 from dev.mp4 import Video, decode
 from dev.secret_search import Find, search_database, search_home
+from tests.system.conftest import PRICE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -182,6 +183,11 @@ class TestMetrics:
         counted = metrics.values("luma.looks")
         assert {kind for _, kind in counted} == {"c"}
         assert sum(count for count, _ in counted) == gateway.count("getStatus")
+
+    def test_add_up_what_was_accepted(self, gateway: Emulator, metrics: MetricsServer) -> None:
+        counted = metrics.values("luma.estimated_cost.USD")
+        assert gateway.paid >= 2
+        assert counted == [(PRICE, "c")] * gateway.paid
 
     def test_tell_how_long_each_generation_took(self, metrics: MetricsServer) -> None:
         told = metrics.values("luma.generation_seconds")

@@ -45,6 +45,7 @@ NO_RETRY = {
     "LumaVideoNotDelivered",
     "LumaAddressRefused",
     "LumaConfigurationError",
+    "LumaMaxCostExceeded",
     "LumaCreditRefused",
     "LumaGenerationModerated",
     "LumaGenerationNotFound",

@@ -66,6 +66,8 @@ class TestWhatIsKept:
         assert before <= kept_at <= pendulum.now("UTC")
         assert kept_at.utcoffset() == pendulum.duration()
         assert manifest == {
+            "estimated_cost": None,
+            "currency": None,
             "v": 1,
             "request_id": done,
             "source": emulator.video_url(done),

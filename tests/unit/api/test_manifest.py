@@ -27,6 +27,12 @@ class TestReadingAManifest:
     def test_gives_what_was_written(self):
         assert Manifest.of(asdict(MANIFEST)) == MANIFEST
 
+    def test_one_without_a_cost_is_whole(self):
+        fields = asdict(MANIFEST)
+        del fields["estimated_cost"], fields["currency"]
+
+        assert Manifest.of(fields) == MANIFEST
+
     def test_one_of_an_address_alone_and_of_an_unknown_picture_is_whole(self):
         fields = asdict(MANIFEST) | {"request_id": None, "seconds": None, "width": None, "height": None}
         manifest = Manifest.of(fields)
@@ -50,6 +56,8 @@ class TestReadingAManifest:
             {"width": "1280"},
             {"height": 720.5},
             {"kept_at": None},
+            {"estimated_cost": "0.4"},
+            {"currency": 840},
             {"of_a_later_release": 1},
         ],
         ids=str,

@@ -9,10 +9,12 @@ import pytest
 from airflow.models.connection import Connection as StoredConnection
 from airflow.providers.common.compat.sdk import Connection
 
+from airflow_provider_luma.api.cost import PriceTable
 from airflow_provider_luma.exceptions import LumaConfigurationError
 from airflow_provider_luma.hooks.connection import LumaSettings, is_loopback, settings_from
 
 KEY = "0123456789abcdef0123456789abcdef"
+PRICES = {"currency": "USD", "text_to_video": 0.4}
 
 
 def connection(**fields: object) -> Connection:
@@ -45,7 +47,7 @@ class TestDefaults:
         assert (found.timeout, found.connect_timeout) == (30, 10)
         assert (found.status_id_field, found.max_concurrent_requests) == ("auto", 16)
         assert (found.requests_per_second, found.retry_generate_on_503) == (None, False)
-        assert found.typical_seconds == 60
+        assert (found.typical_seconds, found.price_table) == (60, None)
         assert (found.verify, found.cert, dict(found.proxies), found.trust_env) == (True, None, {}, True)
 
     @pytest.mark.parametrize("extra", [None, "", "  ", "{}"])
@@ -188,6 +190,10 @@ class TestExtras:
             ({"cert": ["/etc/client.pem", "/etc/key.pem"]}, "cert", ("/etc/client.pem", "/etc/key.pem")),
             ({"proxies": {"https": "http://proxy:3128"}}, "proxies", {"https": "http://proxy:3128"}),
             ({"proxies": '{"https": "http://proxy:3128"}'}, "proxies", {"https": "http://proxy:3128"}),
+            ({"price_table": PRICES}, "price_table", PriceTable.of(PRICES)),
+            ({"price_table": json.dumps(PRICES)}, "price_table", PriceTable.of(PRICES)),
+            ({"price_table": ""}, "price_table", None),
+            ({"price_table": None}, "price_table", None),
         ],
         ids=repr,
     )
@@ -229,6 +235,11 @@ class TestExtras:
             {"proxies": "http://proxy:3128"},
             {"proxies": ["http://proxy:3128"]},
             {"proxies": {"https": None}},
+            {"price_table": 0.4},
+            {"price_table": "0.4"},
+            {"price_table": "{"},
+            {"price_table": {"currency": "USD"}},
+            {"price_table": {"currency": "USD", "text_to_video": "cheap"}},
         ],
         ids=lambda extra: repr(extra)[:40],
     )

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import logging
+from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from airflow_provider_luma.api.cost import Cost
 from airflow_provider_luma.api.submission import OutcomeUnknown, Phase, Reattach, Submit
-from airflow_provider_luma.steps.submit import SUBMIT_KEY, Record, policy_of, state_store
+from airflow_provider_luma.exceptions import LumaConfigurationError, LumaMaxCostExceeded
+from airflow_provider_luma.steps.submit import (
+    SUBMIT_KEY,
+    Record,
+    check_cost,
+    max_cost_of,
+    policy_of,
+    state_store,
+)
 
 LOG = logging.getLogger(__name__)
 
@@ -162,3 +172,31 @@ class TestThePolicyForUnknownOutcomes:
         with pytest.raises(ValueError, match="must be 'fail' or 'resubmit'") as raised:
             policy_of(wrong)
         assert len(str(raised.value)) < 200
+
+
+class TestTheMostThatATaskMayCost:
+    @pytest.mark.parametrize("given", [0, 2, 0.1, Decimal("0.1"), "12.50"])
+    def test_is_an_amount(self, given: Any):
+        assert max_cost_of(given) == Decimal(str(given))
+
+    def test_or_anything(self):
+        assert max_cost_of(None) is None
+        check_cost(None, None, "luma_default")
+        check_cost(Cost(Decimal(10**9), "USD"), None, "luma_default")
+
+    @pytest.mark.parametrize("wrong", [-1, True, "much", float("nan"), float("inf"), [], "9" * 10_000])
+    def test_is_nothing_else(self, wrong: Any):
+        with pytest.raises(ValueError, match="max_cost must be an amount of money") as raised:
+            max_cost_of(wrong)
+        assert len(str(raised.value)) < 200
+
+    def test_may_be_reached_and_not_passed(self):
+        check_cost(Cost(Decimal("0.30"), "USD"), max_cost_of(0.3), "luma_default")
+        with pytest.raises(
+            LumaMaxCostExceeded, match=r"estimated to cost 0.31 USD, and max_cost is 0.30 USD"
+        ):
+            check_cost(Cost(Decimal("0.31"), "USD"), max_cost_of(0.3), "luma_default")
+
+    def test_cannot_be_kept_where_nobody_knows_the_prices(self):
+        with pytest.raises(LumaConfigurationError, match="'luma_films' has no price_table"):
+            check_cost(None, Decimal(1), "luma_films")

@@ -1,0 +1,94 @@
+"""
+What generations are estimated to cost, by the prices that a connection names.
+
+The vendor documents no prices and no answer carries one, so this is an estimate: a price for each kind of
+request, times how many there are.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from airflow_provider_luma.api.models import GenerationRequest
+
+#: Of one generation, in any currency: a larger price is a slip of the keyboard.
+MAX_PRICE = Decimal(1_000_000)
+#: Nothing is priced by less, and amounts stay exact.
+_SMALLEST = Decimal("1e-9")
+_CURRENCY = re.compile(r"[A-Za-z]{3}")
+_FIELDS = frozenset({"currency", "text_to_video", "image_to_video"})
+
+
+@dataclass(frozen=True)
+class Cost:
+    """
+    An amount of money.
+
+    :param amount: exact.
+    :param currency: three letters, as in ISO 4217.
+    """
+
+    amount: Decimal
+    currency: str
+
+    def __str__(self) -> str:
+        cents = self.amount.quantize(Decimal("0.01"))
+        return f"{cents if cents == self.amount else self.amount:f} {self.currency}"
+
+
+@dataclass(frozen=True)
+class PriceTable:
+    """
+    What a generation costs.
+
+    :param currency: three letters, as in ISO 4217.
+    :param text_to_video: of a generation from a prompt alone.
+    :param image_to_video: of one with an ``image_url``; where it is not named, the same.
+    """
+
+    currency: str
+    text_to_video: Decimal
+    image_to_video: Decimal
+
+    @classmethod
+    def of(cls, fields: Any) -> PriceTable:
+        """
+        Return the table that a JSON object names: ``currency``, ``text_to_video``, ``image_to_video``.
+
+        :raises ValueError: it names none; the message says which field must be what.
+        """
+        if not isinstance(fields, dict) or not fields.keys() <= _FIELDS:
+            raise ValueError("must be an object with currency, text_to_video and, if wanted, image_to_video")
+        currency = fields.get("currency")
+        if not isinstance(currency, str) or not _CURRENCY.fullmatch(currency):
+            raise ValueError("must name a currency of three letters, such as USD")
+        text = amount_of(fields.get("text_to_video"))
+        image = amount_of(fields["image_to_video"]) if "image_to_video" in fields else text
+        if text is None or image is None:
+            raise ValueError(f"must hold prices from 0 to {MAX_PRICE}")
+        return cls(currency.upper(), text, image)
+
+    def estimate(self, requests: Iterable[GenerationRequest]) -> Cost:
+        """Return what so many generations cost together."""
+        prices = (self.image_to_video if one.image_url else self.text_to_video for one in requests)
+        return Cost(sum(prices, Decimal(0)), self.currency)
+
+
+def amount_of(value: Any, most: Decimal = MAX_PRICE) -> Decimal | None:
+    """Return the amount of money that a number or its text means, exact; ``None`` if it is none."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str, Decimal)):
+        return None
+    try:
+        # Of a float its shortest spelling is meant: 0.1 is a tenth.
+        amount = Decimal(str(value).strip())
+    except InvalidOperation:
+        return None
+    if not (amount.is_finite() and 0 <= amount <= most):
+        return None
+    return amount if amount == amount.quantize(_SMALLEST) else None
