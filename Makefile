@@ -15,7 +15,7 @@ comma := ,
 cache := $(CURDIR)/.cache
 
 TESTS ?= tests/unit tests/integration tests/system/test_text_to_video.py tests/system/test_keep.py \
-	tests/system/test_many.py tests/system/test_examples.py
+	tests/system/test_many.py tests/system/test_examples.py tests/system/test_lineage.py
 BROWSER_TESTS := tests/system/test_ui.py tests/system/test_video_link.py tests/system/test_emulator_page.py
 ARGS ?=
 

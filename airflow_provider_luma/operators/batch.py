@@ -7,6 +7,7 @@ import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import pendulum
@@ -23,6 +24,7 @@ from airflow_provider_luma.api.batch import (
     too_many_failed,
 )
 from airflow_provider_luma.api.events import is_batch_event
+from airflow_provider_luma.api.lineage import TaskLineage
 from airflow_provider_luma.api.models import GenerationRequest, rendered_bool
 from airflow_provider_luma.api.polling import Wait
 from airflow_provider_luma.api.text import one_line
@@ -52,6 +54,7 @@ from airflow_provider_luma.steps.keep import (
     rendered_destination,
     target_at,
 )
+from airflow_provider_luma.steps.lineage import WithLineage
 from airflow_provider_luma.steps.submit import check_cost, max_cost_of, policy_of, state_store
 from airflow_provider_luma.steps.wait import backstop, deadline, not_delivered, poke_interval_of, seconds_of
 from airflow_provider_luma.triggers.channel import wait_for_all
@@ -65,7 +68,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
 
     from airflow_provider_luma.api.batch import BatchResult
-    from airflow_provider_luma.api.cost import Cost
+    from airflow_provider_luma.api.manifest import Manifest
 
 #: In the place of an event, where there is none.
 _BROKEN_OFF = object()
@@ -77,7 +80,7 @@ SILENT_IN_A_ROW = 32
 _MAX_PATHS = 100
 
 
-class LumaGenerateBatchOperator(BaseOperator):
+class LumaGenerateBatchOperator(WithLineage, BaseOperator):
     """
     Submit many generations, wait for all of them, and keep their videos. **Each accepted one is paid for.**
 
@@ -171,6 +174,7 @@ class LumaGenerateBatchOperator(BaseOperator):
         self.durable = durable
         self.on_unknown_outcome = policy_of(on_unknown_outcome)
         self._killed = False
+        self._known = TaskLineage(luma_conn_id)
 
     @failures_counted
     def execute(self, context: Context) -> list[BatchResult]:
@@ -191,6 +195,7 @@ class LumaGenerateBatchOperator(BaseOperator):
                         self._submit(slots, ledger, records, crew, keeper)
                 finally:
                     self._push(context, slots)
+                    self._learn(hook, slots)
                 pending = [slot for slot in slots if slot.status is BatchStatus.PENDING]
                 if pending:
                     self._wait(pending, began)
@@ -239,6 +244,7 @@ class LumaGenerateBatchOperator(BaseOperator):
             ledger = Ledger(int(ti.max_tries or 0))
             records = BatchRecords(store, ledger, self.log)
             with LumaHook(self.luma_conn_id) as hook:
+                self._learn(hook, slots)
                 return self._conclude(context, hook, slots, records, ledger)
         except BaseException as error:
             if store is not None or isinstance(error, LumaBatchFailedForGood):
@@ -377,23 +383,39 @@ class LumaGenerateBatchOperator(BaseOperator):
                     targets[slot.index] = self._target(slot)
                 except LumaError as error:
                     slot.end(BatchStatus.ERROR, error)
-        costs = self._costs(hook)
+        costs = {index: hook.estimate(request) for index, request in self._asked().items()}
         kept = [slot for slot in slots if slot.index in targets]
         progress = Progress("Kept", kept, len(kept), self.log)
 
         def keep_one(own_hook: LumaHook, slot: Slot) -> None:
-            keep(own_hook, slot, keeper, targets[slot.index], costs.get(slot.index))
+            manifest = keep(own_hook, slot, keeper, targets[slot.index], costs.get(slot.index))
+            if manifest is not None:
+                manifests.append(manifest)
             progress.done += 1
 
+        manifests: list[Manifest] = []
         with Crew(hook, DOWNLOADS_AT_ONCE) as crew:
             crew.each(kept, keep_one, progress.tell)
+        self._known = replace(self._known, kept=manifests)
 
-    def _costs(self, hook: LumaHook) -> dict[int, Cost | None]:
-        """Return what each request is estimated to cost; nothing where the connection names no prices."""
-        if hook.settings.price_table is None:
+    def _learn(self, hook: LumaHook, slots: Sequence[Slot]) -> None:
+        """Note what the task is about, for OpenLineage."""
+        requests = [*self._asked().values()]
+        ids = [slot.request_id for slot in slots if slot.request_id is not None]
+        self._known = TaskLineage(self.luma_conn_id, requests, ids, cost=hook.estimate(*requests))
+
+    def _lineage(self) -> TaskLineage:
+        if self._known.request_ids:
+            return self._known
+        return TaskLineage(self.luma_conn_id, [*self._asked().values()])
+
+    def _asked(self) -> dict[int, GenerationRequest]:
+        """Return the requests by their places."""
+        try:
+            asked = slots_of(_listed(self.requests), self.luma_conn_id, GenerationRequest.of, strict=False)
+        except LumaInvalidRequest:
             return {}
-        asked = slots_of(_listed(self.requests), self.luma_conn_id, GenerationRequest.of, strict=False)
-        return {slot.index: hook.estimate(slot.request) for slot in asked if slot.request is not None}
+        return {slot.index: slot.request for slot in asked if slot.request is not None}
 
     def _keeper(self, hook: LumaHook, context: Context) -> VideoKeeper | None:
         if not self._keeps:

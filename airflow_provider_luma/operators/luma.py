@@ -18,6 +18,7 @@ and written, how the task waits and keeps, is :mod:`airflow_provider_luma.steps`
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.providers.common.compat.sdk import (
@@ -28,6 +29,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_luma.api.events import says_failed
+from airflow_provider_luma.api.lineage import TaskLineage
 from airflow_provider_luma.api.models import (
     DEFAULT_ASPECT_RATIO,
     GenerationRequest,
@@ -46,6 +48,7 @@ from airflow_provider_luma.api.submission import (
 from airflow_provider_luma.exceptions import (
     LumaError,
     LumaGenerationFailed,
+    LumaInvalidRequest,
     LumaSubmitInterrupted,
     LumaSubmitOutcomeUnknown,
     LumaSubmitOutcomeUnknownResubmit,
@@ -56,6 +59,7 @@ from airflow_provider_luma.hooks.metrics import failures_counted
 from airflow_provider_luma.links.luma import LumaVideoLink
 from airflow_provider_luma.operators.batch import LumaGenerateBatchOperator
 from airflow_provider_luma.steps.keep import NO_REQUEST, VideoKeeper, hand_on, rendered_destination, target_at
+from airflow_provider_luma.steps.lineage import WithLineage
 from airflow_provider_luma.steps.submit import (
     STATE_STORE_HELP,
     Record,
@@ -89,7 +93,7 @@ if TYPE_CHECKING:
 __all__ = ["LumaGenerateBatchOperator", "LumaGenerateOperator"]
 
 
-class LumaGenerateOperator(BaseOperator):
+class LumaGenerateOperator(WithLineage, BaseOperator):
     """
     Submit one generation and return its request id. **Every accepted submit is paid for.**
 
@@ -205,6 +209,7 @@ class LumaGenerateOperator(BaseOperator):
         self.durable = durable
         self.on_unknown_outcome = policy_of(on_unknown_outcome)
         self._killed = False
+        self._known = TaskLineage(luma_conn_id)
 
     @failures_counted
     def execute(self, context: Context) -> str:
@@ -230,12 +235,13 @@ class LumaGenerateOperator(BaseOperator):
                     request = request or self._request(context)
                     check_cost(hook.estimate(request), self.max_cost, self.luma_conn_id)
                     request_id = self._submitted(hook, record, request)
+                self._learn(hook, request_id)
                 context["ti"].xcom_push(key="requestId", value=request_id)
                 if not self.wait_for_completion:
                     record.write_id(Phase.DONE, request_id)
                     return request_id
                 event = self._waited(hook, request_id, began)
-                return self._delivered(context, hook, keeper, record, event, request_id)
+                return self._delivered(context, keeper, record, event, request_id)
         except TaskDeferred:
             raise
         except LumaError as error:
@@ -284,9 +290,10 @@ class LumaGenerateOperator(BaseOperator):
             )
         try:
             with LumaHook(self.luma_conn_id) as hook:
+                self._learn(hook, request_id)
                 event = event_of(hook, request_id)
                 keeper = self._keeper(hook, context)
-                return self._delivered(context, hook, keeper, record, event, request_id)
+                return self._delivered(context, keeper, record, event, request_id)
         except BaseException as error:
             if _may_be_retried(request_id, record):
                 raise
@@ -329,7 +336,6 @@ class LumaGenerateOperator(BaseOperator):
     def _delivered(
         self,
         context: Context,
-        hook: LumaHook,
         keeper: VideoKeeper | None,
         record: Record,
         event: Any,
@@ -348,12 +354,30 @@ class LumaGenerateOperator(BaseOperator):
                 self.log.warning("A retry or a clear of this task generates anew, WHICH IS A NEW CHARGE.")
             raise
         if keeper is not None:
-            cost = hook.estimate(self._request(context)) if self._repeatable else None
-            manifest = keeper.keep(target_at(self.destination, request_id), request_id, video_url, cost=cost)
+            target = target_at(self.destination, request_id)
+            manifest = keeper.keep(target, request_id, video_url, cost=self._known.cost)
+            self._known = replace(self._known, kept=[manifest])
             context["ti"].xcom_push(key="path", value=manifest.path)
             hand_on(context, self.outlets, manifest, prompt=self._prompt, share_prompt=self.share_prompt)
         record.write_id(Phase.DONE, request_id)
         return request_id
+
+    def _learn(self, hook: LumaHook, request_id: str) -> None:
+        """Note what the task is about: for its manifest, and for OpenLineage."""
+        requests = self._asked()
+        self._known = TaskLineage(
+            self.luma_conn_id, requests, [request_id], cost=hook.estimate(*requests) if requests else None
+        )
+
+    def _lineage(self) -> TaskLineage:
+        return self._known if self._known.request_ids else TaskLineage(self.luma_conn_id, self._asked())
+
+    def _asked(self) -> list[GenerationRequest]:
+        """Return the request, where it is known without calling anybody's function."""
+        try:
+            return [self._request({})] if self._repeatable else []
+        except LumaInvalidRequest:
+            return []
 
     def on_kill(self) -> None:
         """Take note. ``execute`` runs on for seconds after this; a submit must not start in them."""

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_luma.api.batch import Ledger, Slot
     from airflow_provider_luma.api.cost import Cost
+    from airflow_provider_luma.api.manifest import Manifest
     from airflow_provider_luma.api.models import GenerationRequest
     from airflow_provider_luma.hooks.luma import LumaHook
     from airflow_provider_luma.steps.keep import VideoKeeper
@@ -412,9 +413,12 @@ def look_at(hook: LumaHook, slot: Slot, *, out_of_time: bool) -> bool:
 
 def keep(
     hook: LumaHook, slot: Slot, keeper: VideoKeeper, target: ObjectStoragePath, cost: Cost | None
-) -> None:
-    """Keep the video of a complete request."""
+) -> Manifest | None:
+    """Keep the video of a complete request; return ``None`` if it could not be."""
     try:
-        slot.path = keeper.keep(target, slot.request_id, slot.video_url, hook, cost).path
+        manifest = keeper.keep(target, slot.request_id, slot.video_url, hook, cost)
     except LumaError as error:
         slot.end(BatchStatus.ERROR, error)
+        return None
+    slot.path = manifest.path
+    return manifest

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
+from airflow_provider_luma.api.lineage import TaskLineage
 from airflow_provider_luma.api.models import is_absent, is_web_address, rendered_bool, rendered_request_id
 from airflow_provider_luma.exceptions import LumaInvalidRequest, LumaUnsafeAddress
 from airflow_provider_luma.hooks.luma import LumaHook
 from airflow_provider_luma.hooks.metrics import failures_counted
 from airflow_provider_luma.links.luma import LumaVideoLink
 from airflow_provider_luma.steps.keep import VideoKeeper, hand_on, target_at
+from airflow_provider_luma.steps.lineage import WithLineage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
 
-class LumaToObjectStorageOperator(BaseOperator):
+class LumaToObjectStorageOperator(WithLineage, BaseOperator):
     """
     Download a generated video into object storage or a folder, and say what was kept.
 
@@ -89,6 +91,7 @@ class LumaToObjectStorageOperator(BaseOperator):
         self.luma_conn_id = luma_conn_id
         self.prompt = prompt
         self.share_prompt = share_prompt
+        self._known = TaskLineage(luma_conn_id)
 
     @failures_counted
     def execute(self, context: Context) -> str:
@@ -118,5 +121,14 @@ class LumaToObjectStorageOperator(BaseOperator):
                 on_address=lambda url: context["ti"].xcom_push(key="video_url", value=url),
             )
             manifest = keeper.keep(target, request_id, video_url)
+        self._known = TaskLineage(
+            self.luma_conn_id,
+            request_ids=[] if request_id is None else [request_id],
+            sources=[manifest.source],
+            kept=[manifest],
+        )
         hand_on(context, self.outlets, manifest, prompt=self.prompt, share_prompt=self.share_prompt)
         return manifest.path
+
+    def _lineage(self) -> TaskLineage:
+        return self._known

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 #: Long enough for a look into the database while a task waits, also on a slow machine.
 SECONDS_PER_GENERATION = 5
+#: Where OpenLineage's events go, in Airflow's home: a line each.
+LINEAGE = "lineage.jsonl"
 #: Of a generation, in the connection's price table.
 PRICE = 0.25
 
@@ -132,6 +134,9 @@ def airflow(
             "AIRFLOW__METRICS__STATSD_ON": "True",
             "AIRFLOW__METRICS__STATSD_HOST": "127.0.0.1",
             "AIRFLOW__METRICS__STATSD_PORT": str(metrics.port),
+            "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(
+                {"type": "file", "log_file_path": str(folder / "home" / LINEAGE), "append": True}
+            ),
         },
         migrated_copies=CACHE,
         grace=5,

@@ -1,0 +1,57 @@
+"""What went into a task and what came out of it, by the names that OpenLineage gives to data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow_provider_luma.api.cost import Cost
+    from airflow_provider_luma.api.manifest import Manifest
+    from airflow_provider_luma.api.models import GenerationRequest
+
+
+@dataclass(frozen=True)
+class TaskLineage:
+    """
+    What is known of one task.
+
+    :param conn_id: id of its Airflow connection.
+    :param requests: what it asks for; empty where a function decides that.
+    :param request_ids: the generations that it has submitted or taken up.
+    :param sources: the addresses that it has fetched, where that is all that it does.
+    :param kept: the videos that it has kept.
+    :param cost: what its requests are estimated to cost together.
+    """
+
+    conn_id: str
+    requests: Sequence[GenerationRequest] = ()
+    request_ids: Sequence[str] = ()
+    sources: Sequence[str] = ()
+    kept: Sequence[Manifest] = ()
+    cost: Cost | None = None
+
+    @property
+    def inputs(self) -> list[str]:
+        """The addresses of what goes in, images and sources, each once."""
+        images = [one.image_url for one in self.requests if one.image_url]
+        return [*dict.fromkeys([*images, *self.sources])]
+
+
+def dataset_name(address: str) -> tuple[str, str]:
+    """
+    Return namespace and name of what an address leads to, by OpenLineage's rules for naming data.
+
+    Query, user and password are left out: they may be secrets, and change while the data does not. Of an
+    ``ObjectStoragePath``, the id of the connection is no part of the name: ``s3://aws_default@films/a.mp4``
+    is ``a.mp4`` in ``s3://films``.
+    """
+    parts = urlsplit(address)
+    host = parts.netloc.rpartition("@")[2]
+    if not host:
+        return parts.scheme or "file", parts.path
+    path = parts.path if parts.scheme in ("http", "https") else parts.path.lstrip("/")
+    return f"{parts.scheme}://{host}", path or "/"
