@@ -11,6 +11,7 @@ import re
 import socket
 import threading
 import time
+import traceback
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
 
@@ -106,6 +107,16 @@ def block_cookies(session: requests.Session) -> None:
 def no_auth(request: PreparedRequest) -> PreparedRequest:
     """Authenticate nothing. Any ``auth`` at all keeps ``requests`` from looking into ``~/.netrc``."""
     return request
+
+
+def forget_locals(error: BaseException) -> None:
+    """
+    Have the frames below forget their variables, before an error leaves that may be shown with them.
+
+    A client holds the headers, with the key among them, in variables of its functions, and who reports errors
+    (Sentry, say) may send variables along.
+    """
+    traceback.clear_frames(error.__traceback__)
 
 
 def plain_reason(error: BaseException) -> str:

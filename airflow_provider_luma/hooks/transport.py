@@ -45,6 +45,7 @@ from airflow_provider_luma.hooks.sockets import (
     AdapterWithPools,
     Alarm,
     block_cookies,
+    forget_locals,
     no_auth,
     plain_reason,
     pools_with,
@@ -199,6 +200,9 @@ class LumaSession(requests.Session):
             except Exception as error:
                 # The clients raise many things; what counts is whether the request can have been delivered.
                 return self._miss(error)
+            except BaseException as interruption:
+                forget_locals(interruption)
+                raise
             finally:
                 if response is not None:
                     response.close()
@@ -289,6 +293,9 @@ class AsyncLumaSession:
             if not progress.connected:
                 return _not_delivered(settings, error)
             return Miss(Fault.LOST, f"was reached, and the connection broke: {plain_reason(error)}")
+        except BaseException as interruption:
+            forget_locals(interruption)
+            raise
 
     async def close(self) -> None:
         """Close every socket."""
