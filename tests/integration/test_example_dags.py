@@ -78,6 +78,10 @@ class TestTheWholeInOneTask:
         ended("luma_retries")
         assert emulator.paid == 1
 
+    def test_that_is_watched(self, emulator: Emulator) -> None:
+        ended("luma_watched")
+        assert emulator.paid == 1
+
 
 class TestMany:
     def test_by_mapping(self, emulator: Emulator, folder: Path) -> None:

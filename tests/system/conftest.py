@@ -130,6 +130,7 @@ def airflow(
         dags=dags,
         env={
             "LUMA_DEMO_VIDEOS": str(folder / "videos"),
+            "LUMA_DEADLINE_MINUTES": "0.05",
             "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
             "AIRFLOW__METRICS__STATSD_ON": "True",
             "AIRFLOW__METRICS__STATSD_HOST": "127.0.0.1",

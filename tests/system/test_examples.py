@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.system.mail import MailServer
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from email.message import EmailMessage
+
+    from airflow_provider_luma.emulator import Emulator
     from dev.airflow_rest import RunHistory
     from dev.airflow_stack import AirflowStack
 
@@ -66,3 +73,53 @@ class TestAPersonLooksFirst:
         history = self.answered(airflow, runs["Reject"], "Reject")
         assert history.state == "success"
         assert history.states("publish")[-1] == "skipped"
+
+
+WATCHED = "luma_watched"
+
+
+def text_of(mail: EmailMessage) -> str:
+    """Return subject and body."""
+    body = mail.get_body()
+    assert body is not None
+    return f"{mail['subject']}: {body.get_content()}"
+
+
+class TestSomebodyHears:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def mail(cls, airflow: AirflowStack) -> Iterator[MailServer]:
+        with MailServer() as server:
+            extra = json.dumps({"disable_ssl": True, "disable_tls": True})
+            fields = {"host": "127.0.0.1", "port": server.port, "extra": extra}
+            airflow.api.add_connection("smtp_default", "smtp", replace=True, **fields)
+            airflow.api.wait_for_dag(WATCHED)
+            yield server
+
+    def heard(self, mail: MailServer, what: str) -> str:
+        deadline = time.monotonic() + 90
+        while not (found := [text for text in map(text_of, mail.mails) if what in text]):
+            assert time.monotonic() < deadline, [*map(text_of, mail.mails)]
+            time.sleep(0.2)
+        return found[0]
+
+    def test_of_a_video_that_is_late_which_is_waited_for_all_the_same(
+        self, airflow: AirflowStack, gateway: Emulator, mail: MailServer
+    ) -> None:
+        gateway.next(seconds=20)
+        run_id = airflow.api.trigger(WATCHED)
+        assert "do not submit it again" in self.heard(mail, "The video is late")
+        assert airflow.api.run_state(WATCHED, run_id) == "running"
+        assert airflow.api.wait_for_run(WATCHED, run_id).state == "success"
+
+    def test_of_a_failure_and_of_what_it_cost(
+        self, airflow: AirflowStack, gateway: Emulator, mail: MailServer
+    ) -> None:
+        gateway.next(outcome="failed", reason="No frame", seconds=0)
+        run_id = airflow.api.trigger(WATCHED)
+        assert airflow.api.wait_for_run(WATCHED, run_id).state == "failed"
+        said = self.heard(mail, "No video")
+        assert run_id in said
+        assert "No frame" in said
+        assert airflow.api.xcom(WATCHED, run_id, "make", "requestId") in said
+        assert "may have been charged" in said
