@@ -15,7 +15,7 @@ comma := ,
 cache := $(CURDIR)/.cache
 
 TESTS ?= tests/unit tests/integration tests/system/test_text_to_video.py tests/system/test_keep.py \
-	tests/system/test_many.py tests/system/test_examples.py tests/system/test_lineage.py
+	tests/system/test_many.py
 BROWSER_TESTS := tests/system/test_ui.py tests/system/test_video_link.py tests/system/test_emulator_page.py
 ARGS ?=
 
@@ -28,7 +28,7 @@ export UV_CACHE_DIR ?= $(cache)/uv
 export TMPDIR := $(cache)/tmp
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-crash test-browser screenshots crash takeover many compat release-check docs docs-tables lint \
+.PHONY: help demo up test test-crash test-browser test-observed screenshots crash takeover many compat release-check docs docs-tables lint \
 	fix clean bench bench-loop bench-triggerer bench-crowd bench-tasks bench-schedule bench-refused bench-page
 
 help: ## list the targets
@@ -59,6 +59,11 @@ test-crash: $(stamp) ## kill real processes of a real Airflow at each step of a 
 test-browser: $(stamp) ## click through a real Airflow in headless Chromium, and start and stop `make up`
 	@mkdir -p $(TMPDIR)
 	$(bin)/python -m pytest $(BROWSER_TESTS) tests/system/test_up.py $(ARGS)
+
+test-observed: $(stamp) ## run all examples in a real Airflow that logs all it can, and look through what it wrote
+	@mkdir -p $(TMPDIR)
+	$(bin)/python -m pytest tests/system/test_examples.py $(ARGS)
+	$(bin)/python -m pytest tests/system/test_secrets.py tests/system/test_lineage.py $(ARGS)
 
 screenshots: $(stamp) ## take the pictures of the docs anew, by the same clicks [all that are taken: .cache/screenshots]
 	@mkdir -p $(TMPDIR) $(cache)/screenshots

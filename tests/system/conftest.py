@@ -12,8 +12,6 @@ import json
 import secrets
 import shutil
 import socket
-import threading
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,17 +20,14 @@ from airflow_provider_luma.emulator import Emulator
 from dev.airflow_stack import AirflowStack
 from dev.crash_site import CrashSite
 from tests.places import CACHE, REPOSITORY
+from tests.system.metrics import MetricsServer
+from tests.system.watchful import PRICE, Watchful, watchful_airflow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Self
 
 #: Long enough for a look into the database while a task waits, also on a slow machine.
 SECONDS_PER_GENERATION = 5
-#: Where OpenLineage's events go, in Airflow's home: a line each.
-LINEAGE = "lineage.jsonl"
-#: Of a generation, in the connection's price table.
-PRICE = 0.25
 
 
 @pytest.fixture(scope="session")
@@ -52,48 +47,6 @@ def gateway(subscription_key: str) -> Iterator[Emulator]:
     """Give the emulated gateway."""
     with Emulator(key=subscription_key, seconds=SECONDS_PER_GENERATION) as emulator:
         yield emulator
-
-
-class MetricsServer:
-    """What Airflow's metrics are sent to: StatsD's lines, over UDP."""
-
-    def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.bind(("127.0.0.1", 0))
-        self.port: int = self._socket.getsockname()[1]
-        self._lines: list[str] = []
-        self._reading = threading.Thread(target=self._read, daemon=True)
-
-    def __enter__(self) -> Self:
-        self._reading.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ending:
-            ending.sendto(b"", ("127.0.0.1", self.port))
-        self._reading.join()
-        self._socket.close()
-
-    def _read(self) -> None:
-        while datagram := self._socket.recv(65_535):
-            self._lines += datagram.decode().splitlines()
-
-    def values(self, name: str) -> list[tuple[float, str]]:
-        """Return what a metric was told so far, oldest first: value and kind (``c``, ``g``, ``ms``)."""
-        told = [line.partition(":") for line in self._lines]
-        return [
-            (float(value), kind)
-            for told_name, _, rest in told
-            if told_name == f"airflow.{name}"
-            for value, _, kind in [rest.partition("|")]
-        ]
-
-    def wait_for(self, name: str, last: tuple[float, str], timeout: float = 30) -> None:
-        """Wait until the latest of a metric is this."""
-        deadline = time.monotonic() + timeout
-        while self.values(name)[-1:] != [last]:
-            assert time.monotonic() < deadline, f"{name}: {self.values(name)}"
-            time.sleep(0.1)
 
 
 @pytest.fixture(scope="session")
@@ -135,9 +88,6 @@ def airflow(
             "AIRFLOW__METRICS__STATSD_ON": "True",
             "AIRFLOW__METRICS__STATSD_HOST": "127.0.0.1",
             "AIRFLOW__METRICS__STATSD_PORT": str(metrics.port),
-            "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(
-                {"type": "file", "log_file_path": str(folder / "home" / LINEAGE), "append": True}
-            ),
         },
         migrated_copies=CACHE,
         grace=5,
@@ -151,6 +101,14 @@ def airflow(
         stack.api.add_connection("luma_unreachable", "luma", host=unreachable, password=subscription_key)
         stack.api.wait_for_dag("luma_text_to_video")
         yield stack
+
+
+@pytest.fixture(scope="session")
+def watchful(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watchful]:
+    """Give an Airflow that logs all it can, in which all examples have run."""
+    with watchful_airflow(tmp_path_factory.mktemp("watchful")) as watchful:
+        watchful.run_everything()
+        yield watchful
 
 
 @pytest.fixture(scope="session")

@@ -20,14 +20,14 @@ import pytest
 from dev.airflow_rest import FINISHED_RUN, RunHistory, Sighting
 from dev.mp4 import Video, decode
 from dev.secret_search import Find, search_database, search_home
-from tests.system.conftest import PRICE
+from tests.system.watchful import PRICE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from airflow_provider_luma.emulator import Emulator
     from dev.airflow_stack import AirflowStack
-    from tests.system.conftest import MetricsServer
+    from tests.system.metrics import MetricsServer
 
 DAG_ID = "luma_text_to_video"
 #: A word that does stand in what Airflow writes (it is part of a prompt): the search must find it.
