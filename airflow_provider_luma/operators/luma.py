@@ -18,6 +18,7 @@ and written, how the task waits and keeps, is :mod:`airflow_provider_luma.steps`
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -363,11 +364,11 @@ class LumaGenerateOperator(WithLineage, BaseOperator):
         return request_id
 
     def _learn(self, hook: LumaHook, request_id: str) -> None:
-        """Note what the task is about: for its manifest, and for OpenLineage."""
-        requests = self._asked()
-        self._known = TaskLineage(
-            self.luma_conn_id, requests, [request_id], cost=hook.estimate(*requests) if requests else None
-        )
+        """Note what the task is about: for its manifest, and for OpenLineage. Nothing of it ends the task."""
+        requests, cost = self._asked(), None
+        with suppress(LumaError):
+            cost = hook.estimate(*requests) if requests else None
+        self._known = TaskLineage(self.luma_conn_id, requests, [request_id], cost=cost)
 
     def _lineage(self) -> TaskLineage:
         return self._known if self._known.request_ids else TaskLineage(self.luma_conn_id, self._asked())

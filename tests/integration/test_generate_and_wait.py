@@ -107,6 +107,19 @@ class TestTheWhole:
         assert set(ti.xcoms) == {"requestId", "video_url", "generation"}
         assert ti.xcoms["video_url"] == emulator.video_url(request_id)
 
+    def test_needs_no_connection_any_more_when_the_trigger_has_the_address(
+        self,
+        make: Callable[..., LumaGenerateOperator],
+        context: dict[str, Any],
+        connect: Callable[..., None],
+        ti: FakeTaskInstance,
+    ) -> None:
+        task = make(destination=None)
+        (event,) = events_of(deferral_of(task, context).trigger)
+        connect(timeout="soon")
+        assert task.execute_complete(context, event) == ti.xcoms["requestId"]
+        assert ti.xcoms["video_url"]
+
     def test_is_not_deferred_when_the_first_look_finds_it_complete(
         self, make: Callable[..., LumaGenerateOperator], emulator: Emulator, context: dict[str, Any]
     ) -> None:
