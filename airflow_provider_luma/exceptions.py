@@ -108,7 +108,7 @@ class LumaMaxCostExceeded(LumaError, AirflowFailException):
     """What the task would submit is estimated to cost more than its ``max_cost``. Nothing was sent."""
 
     kind = "max_cost_exceeded"
-    money = "Nothing was sent and nothing is charged."
+    money = "This try has sent nothing, and nothing is charged for it."
     next_step = "Ask for less, or raise max_cost; then clear this task."
 
 

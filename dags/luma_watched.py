@@ -5,8 +5,8 @@ The pool bounds how many tasks submit or fetch at the same moment, in all DAGs (
 back): `airflow pools set luma 4 "Submits to the Luma gateway"`, and `LUMA_POOL=luma` where Airflow runs.
 
 The deadline (Airflow 3.2 and later) is the business's: it cancels nothing, the generation goes on, and so
-does the wait. The notifier says on a failure what it cost. Both send mail by the connection `smtp_default`;
-Slack's and others' notifiers are used alike.
+does the wait. The notifier says what a failure means for money. Both send mail by the connection
+`smtp_default`; Slack's and others' notifiers are used alike.
 """
 
 from __future__ import annotations

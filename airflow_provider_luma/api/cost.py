@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, InvalidOperation
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 MAX_PRICE = Decimal(1_000_000)
 #: Nothing is priced by less, and amounts stay exact.
 _SMALLEST = Decimal("1e-9")
+#: Whatever the process has made of Python's own context for decimals.
+_EXACT = Context(prec=60)
 _CURRENCY = re.compile(r"[A-Za-z]{3}")
 _FIELDS = frozenset({"currency", "text_to_video", "image_to_video"})
 
@@ -38,7 +41,7 @@ class Cost:
     currency: str
 
     def __str__(self) -> str:
-        cents = self.amount.quantize(Decimal("0.01"))
+        cents = _EXACT.quantize(self.amount, Decimal("0.01"))
         return f"{cents if cents == self.amount else self.amount:f} {self.currency}"
 
 
@@ -77,7 +80,7 @@ class PriceTable:
     def estimate(self, requests: Iterable[GenerationRequest]) -> Cost:
         """Return what so many generations cost together."""
         prices = (self.image_to_video if one.image_url else self.text_to_video for one in requests)
-        return Cost(sum(prices, Decimal(0)), self.currency)
+        return Cost(reduce(_EXACT.add, prices, Decimal(0)), self.currency)
 
 
 def amount_of(value: Any, most: Decimal = MAX_PRICE) -> Decimal | None:
@@ -85,10 +88,10 @@ def amount_of(value: Any, most: Decimal = MAX_PRICE) -> Decimal | None:
     if isinstance(value, bool) or not isinstance(value, (int, float, str, Decimal)):
         return None
     try:
-        # Of a float its shortest spelling is meant: 0.1 is a tenth.
-        amount = Decimal(str(value).strip())
+        # Of a float its shortest spelling is meant: 0.1 is a tenth, and 3 * 0.4 is 1.2.
+        amount = Decimal(str(round(value, 9) if isinstance(value, float) else value).strip())
     except InvalidOperation:
         return None
     if not (amount.is_finite() and 0 <= amount <= most):
         return None
-    return amount if amount == amount.quantize(_SMALLEST) else None
+    return amount if amount == _EXACT.quantize(amount, _SMALLEST) else None

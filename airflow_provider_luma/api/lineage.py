@@ -49,9 +49,14 @@ def dataset_name(address: str) -> tuple[str, str]:
     ``ObjectStoragePath``, the id of the connection is no part of the name: ``s3://aws_default@films/a.mp4``
     is ``a.mp4`` in ``s3://films``.
     """
-    parts = urlsplit(address)
-    host = parts.netloc.rpartition("@")[2]
+    scheme, there, rest = address.partition("://")
+    if not there:
+        return "file", address
+    if scheme in ("http", "https"):
+        # Of a file or an object, what looks like a query is a part of the name.
+        rest = urlsplit(address)._replace(scheme="", query="", fragment="").geturl().removeprefix("//")
+    place, slash, name = rest.partition("/")
+    host = place.rpartition("@")[2]
     if not host:
-        return parts.scheme or "file", parts.path
-    path = parts.path if parts.scheme in ("http", "https") else parts.path.lstrip("/")
-    return f"{parts.scheme}://{host}", path or "/"
+        return scheme, f"{slash}{name}"
+    return f"{scheme}://{host}", f"/{name}" if scheme in ("http", "https") else name

@@ -60,6 +60,8 @@ class LumaSettings:
     :param proxies: as in ``requests``: scheme (or ``scheme://host``) to proxy address.
     :param trust_env: whether proxy and CA environment variables count.
     :param price_table: what a generation costs; ``None``: not known.
+    :param price_trouble: why it is not known although something is named. No wait needs a price, so that
+        this is an error of a submit alone.
     """
 
     conn_id: str
@@ -78,6 +80,7 @@ class LumaSettings:
     proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
     trust_env: bool = True
     price_table: PriceTable | None = None
+    price_trouble: str | None = None
 
 
 def settings_from(connection: Connection, conn_id: str) -> LumaSettings:
@@ -101,6 +104,7 @@ def settings_from(connection: Connection, conn_id: str) -> LumaSettings:
     concurrent = extras.number("max_concurrent_requests", DEFAULT_MAX_CONCURRENT_REQUESTS, 1, 1000)
     if concurrent != int(concurrent):
         raise extras.wrong("max_concurrent_requests", "must be a whole number", concurrent)
+    prices, price_trouble = extras.price_table()
     per_second = extras.number("requests_per_second", 0.0, 0.0, 100_000.0)
     return LumaSettings(
         conn_id=conn_id,
@@ -118,7 +122,8 @@ def settings_from(connection: Connection, conn_id: str) -> LumaSettings:
         cert=extras.cert(),
         proxies=extras.proxies(),
         trust_env=extras.boolean("trust_env", True),
-        price_table=extras.price_table(),
+        price_table=prices,
+        price_trouble=price_trouble,
     )
 
 
@@ -260,14 +265,16 @@ class _Extras:
             return (value[0], value[1])
         raise self.wrong("cert", "must be a path, or a certificate's and a key's path", value)
 
-    def price_table(self) -> PriceTable | None:
-        value = self.parsed("price_table")
-        if value is None:
-            return None
+    def price_table(self) -> tuple[PriceTable | None, str | None]:
+        """Return the table, and what is wrong with what is named as one."""
         try:
-            return PriceTable.of(value)
+            value = self.parsed("price_table")
+            # A form stores an empty object where nothing was entered.
+            return (None if value is None or value == {} else PriceTable.of(value)), None
+        except LumaConfigurationError as error:
+            return None, error.what
         except ValueError as error:
-            raise self.wrong("price_table", str(error), value) from None
+            return None, self.wrong("price_table", str(error), value).what
 
     def parsed(self, name: str) -> Any:
         """Return a value that may stand there as JSON or as its text; ``None`` if there is none."""

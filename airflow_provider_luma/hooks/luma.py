@@ -45,7 +45,7 @@ from airflow_provider_luma.exceptions import (
 )
 from airflow_provider_luma.get_provider_info import connection_fields, get_provider_info
 from airflow_provider_luma.hooks.connection import LumaSettings, settings_from
-from airflow_provider_luma.hooks.metrics import cost_estimated, looked
+from airflow_provider_luma.hooks.metrics import looked
 from airflow_provider_luma.hooks.sockets import plain_reason
 from airflow_provider_luma.hooks.transport import AsyncLumaSession, LumaSession
 from airflow_provider_luma.version_compat import AIRFLOW_3
@@ -233,6 +233,8 @@ class LumaHook(HttpHook):
             ``request_id`` is set if the gateway accepted and only this process was interrupted.
         """
         settings = self.settings
+        # Before anything is sent: prices that are none are an error, which must not hide an id.
+        cost = self.estimate(request)
         call = submit_call(request)
         #: The session of a POST that may have been delivered and has no definite answer yet.
         flight: LumaSession | None = None
@@ -260,9 +262,8 @@ class LumaHook(HttpHook):
             said = quoted_prompt(request.prompt)
             if request.image_url:
                 said += f" (from {shown_url(request.image_url)})"
-            if (cost := self.estimate(request)) is not None:
+            if cost is not None:
                 said += f", estimated at {cost}"
-                cost_estimated(cost, self.luma_conn_id)
             self.log.info("Submitted request %s: %s", seen, said)
             return seen
         except LumaError:
@@ -293,10 +294,15 @@ class LumaHook(HttpHook):
         """
         Return what generations cost together by the connection's ``price_table``; ``None`` if it has none.
 
-        :raises LumaConfigurationError: the connection cannot be used.
+        :raises LumaConfigurationError: the connection cannot be used, or names prices that are none.
         """
-        prices = self.settings.price_table
-        return None if prices is None else prices.estimate(requests)
+        settings = self.settings
+        if settings.price_trouble is not None:
+            raise LumaConfigurationError(
+                settings.price_trouble,
+                next_step="Mend the connection's extra field, or take price_table out.",
+            )
+        return None if settings.price_table is None else settings.price_table.estimate(requests)
 
     @property
     def schedule(self) -> Schedule:
@@ -392,6 +398,7 @@ class LumaHook(HttpHook):
         :return: whether the gateway accepted the key, and a sentence for a person.
         """
         try:
+            self.estimate()
             return self._answered(probe(f"connection-test-{uuid.uuid4()}", self.status_id_field))
         except LumaError as error:
             return False, str(error)

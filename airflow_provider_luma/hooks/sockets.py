@@ -116,7 +116,14 @@ def forget_locals(error: BaseException) -> None:
     A client holds the headers, with the key among them, in variables of its functions, and who reports errors
     (Sentry, say) may send variables along.
     """
-    traceback.clear_frames(error.__traceback__)
+    seen: set[int] = set()
+    left: list[BaseException | None] = [error]
+    while left:
+        one = left.pop()
+        if one is not None and id(one) not in seen:
+            seen.add(id(one))
+            traceback.clear_frames(one.__traceback__)
+            left += [one.__cause__, one.__context__]
 
 
 def plain_reason(error: BaseException) -> str:

@@ -159,6 +159,9 @@ class LumaSession(requests.Session):
             request.headers[KEY_HEADER] = self._settings.key
         try:
             return super().send(request, **kwargs)
+        except BaseException as error:
+            forget_locals(error)
+            raise
         finally:
             request.headers.pop(KEY_HEADER, None)
 

@@ -7,6 +7,7 @@ import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
 
     from airflow_provider_luma.api.batch import BatchResult
+    from airflow_provider_luma.api.cost import Cost
     from airflow_provider_luma.api.manifest import Manifest
 
 #: In the place of an event, where there is none.
@@ -175,6 +177,7 @@ class LumaGenerateBatchOperator(WithLineage, BaseOperator):
         self.on_unknown_outcome = policy_of(on_unknown_outcome)
         self._killed = False
         self._known = TaskLineage(luma_conn_id)
+        self._costs: dict[int, Cost | None] = {}
 
     @failures_counted
     def execute(self, context: Context) -> list[BatchResult]:
@@ -195,7 +198,8 @@ class LumaGenerateBatchOperator(WithLineage, BaseOperator):
                         self._submit(slots, ledger, records, crew, keeper)
                 finally:
                     self._push(context, slots)
-                    self._learn(hook, slots)
+                    asked = {slot.index: slot.request for slot in slots if slot.request is not None}
+                    self._learn(hook, slots, asked)
                 pending = [slot for slot in slots if slot.status is BatchStatus.PENDING]
                 if pending:
                     self._wait(pending, began)
@@ -244,7 +248,7 @@ class LumaGenerateBatchOperator(WithLineage, BaseOperator):
             ledger = Ledger(int(ti.max_tries or 0))
             records = BatchRecords(store, ledger, self.log)
             with LumaHook(self.luma_conn_id) as hook:
-                self._learn(hook, slots)
+                self._learn(hook, slots, self._asked())
                 return self._conclude(context, hook, slots, records, ledger)
         except BaseException as error:
             if store is not None or isinstance(error, LumaBatchFailedForGood):
@@ -271,30 +275,28 @@ class LumaGenerateBatchOperator(WithLineage, BaseOperator):
             self._look(crew, known, out_of_time=False)
             # Under this try's number, or a retry would take itself for the clear that this one may be.
             records.write_ids([])
-        for slot in cleared:
-            if slot.status is BatchStatus.FAILED:
-                self.log.warning(
-                    "Request %s, submitted before this task was cleared, has failed. A new one is submitted, "
-                    "which is a new charge.",
-                    slot.request_id,
-                )
-                slot.request_id, slot.error, slot.status = None, None, BatchStatus.NOT_SUBMITTED
-                fresh.append(slot)
-        if fresh and not self._may_cost(slots, crew.hook, fresh, known):
+        failed = [slot for slot in cleared if slot.status is BatchStatus.FAILED]
+        if (fresh or failed) and not self._may_cost(slots, crew.hook, fresh):
             return
+        for slot in failed:
+            self.log.warning(
+                "Request %s, submitted before this task was cleared, has failed. A new one is submitted, "
+                "which is a new charge.",
+                slot.request_id,
+            )
+            slot.request_id, slot.error, slot.status = None, None, BatchStatus.NOT_SUBMITTED
+            fresh.append(slot)
         if keeper is not None and fresh:
             self._check(crew, keeper, fresh)
         submitter.submit(fresh, slots)
 
-    def _may_cost(
-        self, slots: Sequence[Slot], hook: LumaHook, fresh: Sequence[Slot], known: Sequence[Slot]
-    ) -> bool:
+    def _may_cost(self, slots: Sequence[Slot], hook: LumaHook, fresh: Sequence[Slot]) -> bool:
         """See whether the batch may cost so much; what is paid for already is waited for in any case."""
         cost = hook.estimate(*(slot.request for slot in slots if slot.request is not None))
         try:
             check_cost(cost, self.max_cost, self.luma_conn_id)
         except LumaError as error:
-            if not known:
+            if not any(slot.maybe_paid for slot in slots):
                 raise
             for slot in fresh:
                 slot.end(BatchStatus.NOT_SUBMITTED, error)
@@ -383,12 +385,11 @@ class LumaGenerateBatchOperator(WithLineage, BaseOperator):
                     targets[slot.index] = self._target(slot)
                 except LumaError as error:
                     slot.end(BatchStatus.ERROR, error)
-        costs = {index: hook.estimate(request) for index, request in self._asked().items()}
         kept = [slot for slot in slots if slot.index in targets]
         progress = Progress("Kept", kept, len(kept), self.log)
 
         def keep_one(own_hook: LumaHook, slot: Slot) -> None:
-            manifest = keep(own_hook, slot, keeper, targets[slot.index], costs.get(slot.index))
+            manifest = keep(own_hook, slot, keeper, targets[slot.index], self._costs.get(slot.index))
             if manifest is not None:
                 manifests.append(manifest)
             progress.done += 1
@@ -398,11 +399,14 @@ class LumaGenerateBatchOperator(WithLineage, BaseOperator):
             crew.each(kept, keep_one, progress.tell)
         self._known = replace(self._known, kept=manifests)
 
-    def _learn(self, hook: LumaHook, slots: Sequence[Slot]) -> None:
-        """Note what the task is about, for OpenLineage."""
-        requests = [*self._asked().values()]
+    def _learn(self, hook: LumaHook, slots: Sequence[Slot], asked: Mapping[int, GenerationRequest]) -> None:
+        """Note what the task is about: for manifests, and for OpenLineage. Nothing of it ends the task."""
         ids = [slot.request_id for slot in slots if slot.request_id is not None]
-        self._known = TaskLineage(self.luma_conn_id, requests, ids, cost=hook.estimate(*requests))
+        self._known, self._costs = TaskLineage(self.luma_conn_id, [*asked.values()], ids), {}
+        with suppress(Exception):
+            if asked:
+                self._known = replace(self._known, cost=hook.estimate(*asked.values()))
+            self._costs = {index: hook.estimate(request) for index, request in asked.items()}
 
     def _lineage(self) -> TaskLineage:
         if self._known.request_ids:
@@ -410,7 +414,14 @@ class LumaGenerateBatchOperator(WithLineage, BaseOperator):
         return TaskLineage(self.luma_conn_id, [*self._asked().values()])
 
     def _asked(self) -> dict[int, GenerationRequest]:
-        """Return the requests by their places."""
+        """
+        Return the requests by their places, where they are at hand.
+
+        What a mapped task upstream gives is not: reading it asks Airflow for each item, and may call a
+        function anew. Here that could only harm.
+        """
+        if not isinstance(self.requests, (str, list, tuple)):
+            return {}
         try:
             asked = slots_of(_listed(self.requests), self.luma_conn_id, GenerationRequest.of, strict=False)
         except LumaInvalidRequest:

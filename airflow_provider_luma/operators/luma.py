@@ -56,7 +56,7 @@ from airflow_provider_luma.exceptions import (
     LumaVideoNotDelivered,
 )
 from airflow_provider_luma.hooks.luma import DEFAULT_WAIT_TIMEOUT, LumaHook
-from airflow_provider_luma.hooks.metrics import failures_counted
+from airflow_provider_luma.hooks.metrics import cost_estimated, failures_counted
 from airflow_provider_luma.links.luma import LumaVideoLink
 from airflow_provider_luma.operators.batch import LumaGenerateBatchOperator
 from airflow_provider_luma.steps.keep import NO_REQUEST, VideoKeeper, hand_on, rendered_destination, target_at
@@ -236,8 +236,8 @@ class LumaGenerateOperator(WithLineage, BaseOperator):
                     request = request or self._request(context)
                     check_cost(hook.estimate(request), self.max_cost, self.luma_conn_id)
                     request_id = self._submitted(hook, record, request)
-                self._learn(hook, request_id)
                 context["ti"].xcom_push(key="requestId", value=request_id)
+                self._learn(hook, request_id, request)
                 if not self.wait_for_completion:
                     record.write_id(Phase.DONE, request_id)
                     return request_id
@@ -363,12 +363,14 @@ class LumaGenerateOperator(WithLineage, BaseOperator):
         record.write_id(Phase.DONE, request_id)
         return request_id
 
-    def _learn(self, hook: LumaHook, request_id: str) -> None:
+    def _learn(self, hook: LumaHook, request_id: str, request: GenerationRequest | None = None) -> None:
         """Note what the task is about: for its manifest, and for OpenLineage. Nothing of it ends the task."""
-        requests, cost = self._asked(), None
-        with suppress(LumaError):
-            cost = hook.estimate(*requests) if requests else None
-        self._known = TaskLineage(self.luma_conn_id, requests, [request_id], cost=cost)
+        self._known = TaskLineage(self.luma_conn_id, request_ids=[request_id])
+        with suppress(Exception):
+            requests = self._asked() if request is None else [request]
+            self._known = replace(self._known, requests=requests)
+            if requests:
+                self._known = replace(self._known, cost=hook.estimate(*requests))
 
     def _lineage(self) -> TaskLineage:
         return self._known if self._known.request_ids else TaskLineage(self.luma_conn_id, self._asked())
@@ -400,7 +402,7 @@ class LumaGenerateOperator(WithLineage, BaseOperator):
                     next_step=f"Look at the vendor's dashboard for this prompt. {STATE_STORE_HELP}",
                 )
             self.log.warning(
-                "on_unknown_outcome='resubmit': %s, and it is sent again. POSSIBLE SECOND CHARGE.",
+                "on_unknown_outcome='resubmit': %s, and it is to be sent again. POSSIBLE SECOND CHARGE.",
                 decision.why,
             )
         elif decision.note:
@@ -409,6 +411,7 @@ class LumaGenerateOperator(WithLineage, BaseOperator):
 
     def _still_wanted(self, hook: LumaHook, record: Record, request_id: str) -> str | None:
         """After a clear of what was not done: return the id, unless that generation has failed."""
+        self._known = replace(self._known, request_ids=[request_id])
         try:
             seen = hook.get_status(request_id)
         except LumaError as error:
@@ -424,7 +427,7 @@ class LumaGenerateOperator(WithLineage, BaseOperator):
             ) from error
         if seen.status is GenerationStatus.FAILED:
             self.log.warning(
-                "Request %s, submitted before this task was cleared, has failed (%s). A new one is "
+                "Request %s, submitted before this task was cleared, has failed (%s). A new one is to be "
                 "submitted, which is a new charge.",
                 request_id,
                 seen.reason or seen.raw_status,
@@ -482,12 +485,15 @@ class LumaGenerateOperator(WithLineage, BaseOperator):
             record.withdraw()
             raise
         record.write_id(Phase.SUBMITTED, request_id)
+        if (cost := hook.estimate(request)) is not None:
+            cost_estimated(cost, self.luma_conn_id)
         return request_id
 
     def _accepted_but(self, request_id: str, record: Record, interruption: BaseException) -> LumaError:
         """Return the error for a process that was stopped while it held the id of a paid generation."""
         # First of all the log: whatever happens next, the id must not be lost.
         self.log.error("Request %s is paid for, and this task was interrupted.", request_id)
+        self._known = replace(self._known, request_ids=[request_id])
         what = (
             f"The gateway accepted the generation as {request_id}, and this task could not hand the id on "
             f"({type(interruption).__name__})."

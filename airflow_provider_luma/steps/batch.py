@@ -32,6 +32,7 @@ from airflow_provider_luma.exceptions import (
     LumaSubmitInterrupted,
     LumaSubmitOutcomeUnknown,
 )
+from airflow_provider_luma.hooks.metrics import cost_estimated
 from airflow_provider_luma.version_compat import NEVER_EXPIRE
 
 if TYPE_CHECKING:
@@ -241,6 +242,8 @@ class Submitter:
         self._resubmit = resubmit
         #: What the threads have got, from the moment they know it.
         self._accepted: deque[tuple[Slot, str]] = deque()
+        #: Accepted ones whose cost the metric has not been told: that comes after their ids are stored.
+        self._uncounted: list[Slot] = []
         self._unknown_in_a_row = 0
         self._refusals: dict[int, int] = {}
         #: Why nothing more is sent.
@@ -363,9 +366,15 @@ class Submitter:
             slot.under_way = False
             del under_way[future]
         self._records.write_ids(ids)
+        while self._uncounted:
+            request = self._uncounted.pop().request
+            cost = None if request is None else self._crew.hook.estimate(request)
+            if cost is not None:
+                cost_estimated(cost, self._crew.hook.luma_conn_id)
 
     def _note_accepted(self, slot: Slot, request_id: str) -> None:
         self._unknown_in_a_row = 0
+        self._uncounted.append(slot)
         slot.request_id, slot.status = request_id, BatchStatus.PENDING
         self._ledger.note(slot.key, Phase.SUBMITTED, request_id)
 

@@ -6,11 +6,13 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException
+from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 
 from airflow_provider_luma.exceptions import LumaBatchFailed, LumaConfigurationError, LumaMaxCostExceeded
+from airflow_provider_luma.hooks.luma import LumaHook
 from airflow_provider_luma.operators.luma import LumaGenerateBatchOperator, LumaGenerateOperator
-from tests.integration.waiting import run
+from airflow_provider_luma.sensors.luma import LumaStatusSensor
+from tests.integration.waiting import events_of, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -183,3 +185,52 @@ class TestMaxCost:
         for make in (single, lambda **fields: batch(["a fox"], **fields)):
             with pytest.raises(ValueError, match="max_cost must be an amount of money"):
                 make(max_cost="much")
+
+
+class TestPricesThatAreNone:
+    """A slip of somebody who edits the connection, by which no video that is paid for may be lost."""
+
+    def test_stop_a_submit_before_anything_is_sent(
+        self, emulator: Emulator, context: dict[str, Any], connect: Callable[..., None], store: FakeStateStore
+    ) -> None:
+        connect(price_table={"currency": "US$", "text_to_video": 1})
+        for task in (single(), batch(["a fox"])):
+            with pytest.raises(LumaConfigurationError, match="a currency of three letters"):
+                task.execute(context)
+        assert emulator.requests == []
+        assert store.values == {}
+        accepted, said = LumaHook().test_connection()
+        assert not accepted
+        assert "price_table" in said
+
+    def test_end_no_wait(
+        self, context: dict[str, Any], connect: Callable[..., None], emulator: Emulator, tmp_path: Path
+    ) -> None:
+        task = single(**WAITING, deferrable=True, destination=f"file://{tmp_path}/fox.mp4")
+        with pytest.raises(TaskDeferred) as deferred:
+            task.execute(context)
+        connect(price_table="free")
+        (event,) = events_of(deferred.value.trigger)
+        task.execute_complete(context, event)
+        assert json.loads((tmp_path / "fox.mp4.json").read_text())["estimated_cost"] is None
+        sensor = LumaStatusSensor(task_id="wait", request_id=emulator.add(seconds=0))
+        assert sensor.execute(context)
+
+
+class TestRequestsOfAMappedTask:
+    def test_are_read_once(self, context: dict[str, Any], connect: Callable[..., None]) -> None:
+        """To read them asks Airflow for each item, and may call a function anew."""
+        connect(price_table=PRICES)
+        read = []
+
+        class Lazy:
+            def __iter__(self) -> Any:
+                read.append(1)
+                return iter(["a fox", "an owl"])
+
+        task = batch([], deferrable=True)
+        task.requests = Lazy()  # type: ignore[assignment]
+        assert task._lineage().requests == []
+        run(task, context)
+        assert len(read) == 1
+        assert task._lineage().cost is None, "the process after the wait does not read them"

@@ -95,6 +95,19 @@ class TestOneGeneration:
         assert made["requestIds"] == [*emulator.generations]
         assert made["kept"] == 0
 
+    def test_that_was_interrupted_names_what_was_paid_for(
+        self, emulator: Emulator, context: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def push(**_: Any) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(context["ti"], "xcom_push", push)
+        task = LumaGenerateOperator(task_id="make", prompt="a fox", durable=False)
+        with pytest.raises(LumaError):
+            task.execute(context)
+        made = told(task.get_openlineage_facets_on_complete(None))["run_facets"]["luma_generation"]
+        assert made["requestIds"] == [*emulator.generations]
+
     @pytest.mark.parametrize("prompt", ["", None, "None"])
     def test_of_arguments_that_are_none_breaks_nothing(self, prompt: Any) -> None:
         said = told(LumaGenerateOperator(task_id="make", prompt=prompt).get_openlineage_facets_on_start())

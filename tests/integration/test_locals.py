@@ -13,6 +13,7 @@ import traceback
 from typing import TYPE_CHECKING
 
 import pytest
+import requests
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout, timeout
 
 from airflow_provider_luma.api.models import GenerationRequest
@@ -99,6 +100,24 @@ class TestATask:
                 hook.get_status(request_id)
         finally:
             signal.signal(signal.SIGALRM, previous)
+        assert KEY not in shown(raised.value)
+
+
+class TestASessionOfAUser:
+    @pytest.mark.parametrize("port", ["refused", "broken"])
+    def test_by_run_and_by_get_conn(
+        self, port: str, emulator: Emulator, connect: Callable[..., None]
+    ) -> None:
+        if port == "refused":
+            connect(host="http://127.0.0.1:9")
+        emulator.misbehave("getStatus", "drop-before-reading", times=None)
+        path = "/lumalabs-ai-polling/v1/getStatus"
+        hook = LumaHook()
+        with pytest.raises(requests.RequestException) as raised:
+            hook.run(path, json={"task_id": "x"})
+        assert KEY not in shown(raised.value)
+        with hook.get_conn() as session, pytest.raises(requests.RequestException) as raised:
+            session.post(f"{hook.base_url}{path}", json={"task_id": "x"})
         assert KEY not in shown(raised.value)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import Decimal, Inexact, localcontext
 from typing import Any
 
 import pytest
@@ -64,17 +64,34 @@ class TestAPriceTable:
             PriceTable.of(wrong)
 
 
+class TestAProcessWithDecimalsOfItsOwn:
+    def test_changes_nothing(self):
+        with localcontext() as own:
+            own.prec, own.traps[Inexact] = 3, True
+            prices = PriceTable.of({"currency": "USD", "text_to_video": 99.123456})
+
+            assert str(prices.estimate([TEXT] * 100)) == "9912.345600 USD"
+
+
 class TestAnAmount:
     @pytest.mark.parametrize(
         ("given", "amount"),
-        [(0, "0"), (0.1, "0.1"), (" 2.50 ", "2.50"), (Decimal("3"), "3"), (1e-9, "1e-9"), (MAX_PRICE, "1e6")],
+        [
+            (0, "0"),
+            (0.1, "0.1"),
+            (3 * 0.4, "1.2"),
+            (0.4 * 1.1, "0.44"),
+            (1e-10, "0"),
+            (" 2.50 ", "2.50"),
+            (Decimal("3"), "3"),
+            (1e-9, "1e-9"),
+            (MAX_PRICE, "1e6"),
+        ],
     )
     def test_is_exact(self, given: Any, amount: str):
         assert amount_of(given) == Decimal(amount)
 
-    @pytest.mark.parametrize(
-        "given", [None, True, "", "1,5", 1e-10, "0.1234567891", MAX_PRICE + 1, -0.01, {}]
-    )
+    @pytest.mark.parametrize("given", [None, True, "", "1,5", "0.1234567891", MAX_PRICE + 1, -0.01, {}])
     def test_or_none(self, given: Any):
         assert amount_of(given) is None
 

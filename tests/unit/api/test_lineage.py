@@ -16,6 +16,8 @@ class TestTheNameOfADataset:
             ("/videos/a.mp4", ("file", "/videos/a.mp4")),
             ("s3://films/2026/a.mp4", ("s3://films", "2026/a.mp4")),
             ("s3://aws_default@films/a.mp4", ("s3://films", "a.mp4")),
+            ("s3://c@films/a#1?b.mp4", ("s3://films", "a#1?b.mp4")),
+            ("file:///videos/a#1.mp4", ("file", "/videos/a#1.mp4")),
             ("gs://films/a.mp4", ("gs://films", "a.mp4")),
             ("https://cdn.example/a/b.mp4?sig=swordfish#x", ("https://cdn.example", "/a/b.mp4")),
             ("https://someone:swordfish@cdn.example:8443/a.mp4", ("https://cdn.example:8443", "/a.mp4")),

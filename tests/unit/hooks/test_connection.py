@@ -193,6 +193,8 @@ class TestExtras:
             ({"price_table": PRICES}, "price_table", PriceTable.of(PRICES)),
             ({"price_table": json.dumps(PRICES)}, "price_table", PriceTable.of(PRICES)),
             ({"price_table": ""}, "price_table", None),
+            ({"price_table": {}}, "price_table", None),
+            ({"price_table": "{}"}, "price_trouble", None),
             ({"price_table": None}, "price_table", None),
         ],
         ids=repr,
@@ -235,11 +237,6 @@ class TestExtras:
             {"proxies": "http://proxy:3128"},
             {"proxies": ["http://proxy:3128"]},
             {"proxies": {"https": None}},
-            {"price_table": 0.4},
-            {"price_table": "0.4"},
-            {"price_table": "{"},
-            {"price_table": {"currency": "USD"}},
-            {"price_table": {"currency": "USD", "text_to_video": "cheap"}},
         ],
         ids=lambda extra: repr(extra)[:40],
     )
@@ -292,3 +289,17 @@ class TestATestOfTheConnection:
         expected, found = (settings_from(one, "luma_x") for one in (stored, handed_over))
 
         assert (found, found.key) == (expected, expected.key)
+
+
+class TestPricesThatAreNone:
+    @pytest.mark.parametrize(
+        "prices",
+        [0.4, "0.4", "{", [], {"currency": "USD"}, {"currency": "US$", "text_to_video": 1}],
+        ids=repr,
+    )
+    def test_are_told_of_and_break_nothing_that_needs_none(self, prices):
+        found = settings_of(extra={"price_table": prices})
+
+        assert found.price_table is None
+        assert "extra 'price_table' must" in found.price_trouble
+        assert found == settings_of(extra={"price_table": prices}), "it would look like a changed connection"
