@@ -292,12 +292,13 @@ class LumaGenerateBatchOperator(WithLineage, BaseOperator):
 
     def _may_cost(self, slots: Sequence[Slot], hook: LumaHook, fresh: Sequence[Slot]) -> bool:
         """See whether the batch may cost so much; what is paid for already is waited for in any case."""
-        cost = hook.estimate(*(slot.request for slot in slots if slot.request is not None))
         try:
+            cost = hook.estimate(*(slot.request for slot in slots if slot.request is not None))
             check_cost(cost, self.max_cost, self.luma_conn_id)
         except LumaError as error:
             if not any(slot.maybe_paid for slot in slots):
                 raise
+            self.log.error("Nothing more is submitted: %s", error)
             for slot in fresh:
                 slot.end(BatchStatus.NOT_SUBMITTED, error)
             return False

@@ -157,8 +157,15 @@ class TestMaxCost:
         assert run(single(**WAITING, max_cost=0.4), context) == request_id
         assert emulator.paid == 1
 
+    @pytest.mark.parametrize(
+        ("prices", "kind"),
+        [({**PRICES, "text_to_video": 4}, "max_cost_exceeded"), ("free", "configuration")],
+        ids=["higher", "none"],
+    )
     def test_of_a_batch_loses_nothing_that_an_earlier_try_has_paid_for(
         self,
+        prices: Any,
+        kind: str,
         emulator: Emulator,
         context: dict[str, Any],
         ti: FakeTaskInstance,
@@ -173,11 +180,11 @@ class TestMaxCost:
         emulator.misbehave("generate", "credit-402", after=1)
         again()
         (tmp_path / f"{ti.xcoms['results'][0]['request_id']}.mp4").unlink()
-        connect(price_table={**PRICES, "text_to_video": 4}, max_concurrent_requests=1)
+        connect(price_table=prices, max_concurrent_requests=1)
         again()
         fox, owl = ti.xcoms["results"]
         assert (fox["status"], owl["status"]) == ("completed", "not_submitted")
-        assert owl["error"]["kind"] == "max_cost_exceeded"
+        assert owl["error"]["kind"] == kind
         assert (tmp_path / f"{fox['request_id']}.mp4").exists()
         assert emulator.paid == 1
 
