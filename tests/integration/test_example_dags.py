@@ -79,7 +79,11 @@ class TestTheWholeInOneTask:
         assert emulator.paid == 1
 
     def test_that_is_watched(self, emulator: Emulator) -> None:
-        ended("luma_watched")
+        dag = dag_from(REPOSITORY / "dags" / "luma_watched.py", "luma_watched")
+        if getattr(dag, "deadline", None):
+            # dag.test() of Airflow 3.3.2 breaks on any DAG with one; tests/system runs this one with it.
+            dag.deadline = []
+        assert dag.test().state == "success"
         assert emulator.paid == 1
 
 
