@@ -176,7 +176,6 @@ class LumaGenerateBatchOperator(WithLineage, BaseOperator):
         self.durable = durable
         self.on_unknown_outcome = policy_of(on_unknown_outcome)
         self._killed = False
-        self._known = TaskLineage(luma_conn_id)
         self._costs: dict[int, Cost | None] = {}
 
     @failures_counted
@@ -198,8 +197,7 @@ class LumaGenerateBatchOperator(WithLineage, BaseOperator):
                         self._submit(slots, ledger, records, crew, keeper)
                 finally:
                     self._push(context, slots)
-                    asked = {slot.index: slot.request for slot in slots if slot.request is not None}
-                    self._learn(hook, slots, asked)
+                    self._learn(hook, slots, slots)
                 pending = [slot for slot in slots if slot.status is BatchStatus.PENDING]
                 if pending:
                     self._wait(pending, began)
@@ -248,7 +246,7 @@ class LumaGenerateBatchOperator(WithLineage, BaseOperator):
             ledger = Ledger(int(ti.max_tries or 0))
             records = BatchRecords(store, ledger, self.log)
             with LumaHook(self.luma_conn_id) as hook:
-                self._learn(hook, slots, self._asked())
+                self._learn(hook, slots, self._slots_at_hand())
                 return self._conclude(context, hook, slots, records, ledger)
         except BaseException as error:
             if store is not None or isinstance(error, LumaBatchFailedForGood):
@@ -293,7 +291,7 @@ class LumaGenerateBatchOperator(WithLineage, BaseOperator):
     def _may_cost(self, slots: Sequence[Slot], hook: LumaHook, fresh: Sequence[Slot]) -> bool:
         """See whether the batch may cost so much; what is paid for already is waited for in any case."""
         try:
-            cost = hook.estimate(*(slot.request for slot in slots if slot.request is not None))
+            cost = hook.estimate(*_requests_of(slots).values())
             check_cost(cost, self.max_cost, self.luma_conn_id)
         except LumaError as error:
             if not any(slot.maybe_paid for slot in slots):
@@ -398,36 +396,39 @@ class LumaGenerateBatchOperator(WithLineage, BaseOperator):
         manifests: list[Manifest] = []
         with Crew(hook, DOWNLOADS_AT_ONCE) as crew:
             crew.each(kept, keep_one, progress.tell)
-        self._known = replace(self._known, kept=manifests)
+        self._known = replace(self._lineage(), kept=manifests)
 
-    def _learn(self, hook: LumaHook, slots: Sequence[Slot], asked: Mapping[int, GenerationRequest]) -> None:
-        """Note what the task is about: for manifests, and for OpenLineage. Nothing of it ends the task."""
-        ids = [slot.request_id for slot in slots if slot.request_id is not None]
-        self._known, self._costs = TaskLineage(self.luma_conn_id, [*asked.values()], ids), {}
-        with suppress(Exception):
-            if asked:
-                self._known = replace(self._known, cost=hook.estimate(*asked.values()))
-            self._costs = {index: hook.estimate(request) for index, request in asked.items()}
-
-    def _lineage(self) -> TaskLineage:
-        if self._known.request_ids:
-            return self._known
-        return TaskLineage(self.luma_conn_id, [*self._asked().values()])
-
-    def _asked(self) -> dict[int, GenerationRequest]:
+    def _learn(self, hook: LumaHook, slots: Sequence[Slot], asked: Sequence[Slot]) -> None:
         """
-        Return the requests by their places, where they are at hand.
+        Note what the task is about: for manifests, and for OpenLineage. Nothing of it ends the task.
+
+        :param asked: those that have their requests, which ``slots`` have not after a deferral.
+        """
+        ids = [slot.request_id for slot in slots if slot.request_id is not None]
+        requests = _requests_of(asked)
+        self._known = known = TaskLineage(self.luma_conn_id, [*requests.values()], ids)
+        self._costs = {}
+        with suppress(Exception):
+            if requests:
+                self._known = replace(known, cost=hook.estimate(*requests.values()))
+            self._costs = {index: hook.estimate(request) for index, request in requests.items()}
+
+    def _requests_at_hand(self) -> list[GenerationRequest]:
+        return [*_requests_of(self._slots_at_hand()).values()]
+
+    def _slots_at_hand(self) -> list[Slot]:
+        """
+        Return a slot for each request, where the requests are at hand.
 
         What a mapped task upstream gives is not: reading it asks Airflow for each item, and may call a
         function anew. Here that could only harm.
         """
         if not isinstance(self.requests, (str, list, tuple)):
-            return {}
+            return []
         try:
-            asked = slots_of(_listed(self.requests), self.luma_conn_id, GenerationRequest.of, strict=False)
+            return slots_of(_listed(self.requests), self.luma_conn_id, GenerationRequest.of, strict=False)
         except LumaInvalidRequest:
-            return {}
-        return {slot.index: slot.request for slot in asked if slot.request is not None}
+            return []
 
     def _keeper(self, hook: LumaHook, context: Context) -> VideoKeeper | None:
         if not self._keeps:
@@ -481,6 +482,11 @@ class LumaGenerateBatchOperator(WithLineage, BaseOperator):
         if any(slot.status in MENDABLE for slot in slots):
             return LumaBatchFailed(what)
         return LumaBatchFailedForGood(what)
+
+
+def _requests_of(slots: Sequence[Slot]) -> dict[int, GenerationRequest]:
+    """Return the requests by their places; a slot whose request was none has none."""
+    return {slot.index: slot.request for slot in slots if slot.request is not None}
 
 
 def _not_asked(slot: Slot) -> LumaGatewayError:

@@ -210,7 +210,6 @@ class LumaGenerateOperator(WithLineage, BaseOperator):
         self.durable = durable
         self.on_unknown_outcome = policy_of(on_unknown_outcome)
         self._killed = False
-        self._known = TaskLineage(luma_conn_id)
 
     @failures_counted
     def execute(self, context: Context) -> str:
@@ -356,8 +355,9 @@ class LumaGenerateOperator(WithLineage, BaseOperator):
             raise
         if keeper is not None:
             target = target_at(self.destination, request_id)
-            manifest = keeper.keep(target, request_id, video_url, cost=self._known.cost)
-            self._known = replace(self._known, kept=[manifest])
+            known = self._lineage()
+            manifest = keeper.keep(target, request_id, video_url, cost=known.cost)
+            self._known = replace(known, kept=[manifest])
             context["ti"].xcom_push(key="path", value=manifest.path)
             hand_on(context, self.outlets, manifest, prompt=self._prompt, share_prompt=self.share_prompt)
         record.write_id(Phase.DONE, request_id)
@@ -365,18 +365,14 @@ class LumaGenerateOperator(WithLineage, BaseOperator):
 
     def _learn(self, hook: LumaHook, request_id: str, request: GenerationRequest | None = None) -> None:
         """Note what the task is about: for its manifest, and for OpenLineage. Nothing of it ends the task."""
-        self._known = TaskLineage(self.luma_conn_id, request_ids=[request_id])
+        self._known = known = TaskLineage(self.luma_conn_id, request_ids=[request_id])
         with suppress(Exception):
-            requests = self._asked() if request is None else [request]
-            self._known = replace(self._known, requests=requests)
+            requests = self._requests_at_hand() if request is None else [request]
+            self._known = known = replace(known, requests=requests)
             if requests:
-                self._known = replace(self._known, cost=hook.estimate(*requests))
+                self._known = replace(known, cost=hook.estimate(*requests))
 
-    def _lineage(self) -> TaskLineage:
-        return self._known if self._known.request_ids else TaskLineage(self.luma_conn_id, self._asked())
-
-    def _asked(self) -> list[GenerationRequest]:
-        """Return the request, where it is known without calling anybody's function."""
+    def _requests_at_hand(self) -> list[GenerationRequest]:
         try:
             return [self._request({})] if self._repeatable else []
         except LumaInvalidRequest:
@@ -411,7 +407,7 @@ class LumaGenerateOperator(WithLineage, BaseOperator):
 
     def _still_wanted(self, hook: LumaHook, record: Record, request_id: str) -> str | None:
         """After a clear of what was not done: return the id, unless that generation has failed."""
-        self._known = replace(self._known, request_ids=[request_id])
+        self._known = TaskLineage(self.luma_conn_id, request_ids=[request_id])
         try:
             seen = hook.get_status(request_id)
         except LumaError as error:
@@ -493,7 +489,7 @@ class LumaGenerateOperator(WithLineage, BaseOperator):
         """Return the error for a process that was stopped while it held the id of a paid generation."""
         # First of all the log: whatever happens next, the id must not be lost.
         self.log.error("Request %s is paid for, and this task was interrupted.", request_id)
-        self._known = replace(self._known, request_ids=[request_id])
+        self._known = TaskLineage(self.luma_conn_id, request_ids=[request_id])
         what = (
             f"The gateway accepted the generation as {request_id}, and this task could not hand the id on "
             f"({type(interruption).__name__})."

@@ -91,7 +91,6 @@ class LumaToObjectStorageOperator(WithLineage, BaseOperator):
         self.luma_conn_id = luma_conn_id
         self.prompt = prompt
         self.share_prompt = share_prompt
-        self._known = TaskLineage(luma_conn_id)
 
     @failures_counted
     def execute(self, context: Context) -> str:
@@ -129,6 +128,3 @@ class LumaToObjectStorageOperator(WithLineage, BaseOperator):
         )
         hand_on(context, self.outlets, manifest, prompt=self.prompt, share_prompt=self.share_prompt)
         return manifest.path
-
-    def _lineage(self) -> TaskLineage:
-        return self._known

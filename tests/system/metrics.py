@@ -18,6 +18,15 @@ class MetricsServer:
         self.lines: list[str] = []
         self._reading = threading.Thread(target=self._read, daemon=True)
 
+    @property
+    def settings(self) -> dict[str, str]:
+        """Airflow's, by which it sends them here."""
+        return {
+            "AIRFLOW__METRICS__STATSD_ON": "True",
+            "AIRFLOW__METRICS__STATSD_HOST": "127.0.0.1",
+            "AIRFLOW__METRICS__STATSD_PORT": str(self.port),
+        }
+
     def __enter__(self) -> Self:
         self._reading.start()
         return self

@@ -159,9 +159,7 @@ def watchful_airflow(folder: Path) -> Iterator[Watchful]:
             "LUMA_DEMO_VIDEOS": str(home / "videos"),
             "AIRFLOW__LOGGING__LOGGING_LEVEL": "DEBUG",
             "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
-            "AIRFLOW__METRICS__STATSD_ON": "True",
-            "AIRFLOW__METRICS__STATSD_HOST": "127.0.0.1",
-            "AIRFLOW__METRICS__STATSD_PORT": str(metrics.port),
+            **metrics.settings,
             "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(
                 {"type": "file", "log_file_path": str(home / LINEAGE), "append": True}
             ),
