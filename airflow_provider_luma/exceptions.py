@@ -1,8 +1,8 @@
 """
 One family of errors, each of which says what it means for money.
 
-``str(error)`` holds up to four sentences, in this order: what happened, to which request id, what that means
-for money, what to do next. The class says whether Airflow may try again:
+``str(error)`` holds up to four sentences, in this order: what happened, to which request id (or prompt, where
+no id is known), what that means for money, what to do next. The class says whether Airflow may try again:
 
 * an :class:`~airflow.exceptions.AirflowFailException` among the bases: never, a retry cannot mend it or
   might pay a second time;
@@ -39,6 +39,7 @@ class LumaError(AirflowException):
     :param retry_after: seconds for which the gateway asked to be left alone, if it did.
     :param money: what it means for money; ``None`` takes the class's own sentence.
     :param next_step: what to do about it; ``None`` takes the class's own sentence.
+    :param prompt: the start of the prompt, where that is all by which to find the generation.
     :type money: str | None
     :type next_step: str | None
     """
@@ -57,12 +58,14 @@ class LumaError(AirflowException):
         retry_after: float | None = None,
         money: str | None = None,
         next_step: str | None = None,
+        prompt: str | None = None,
     ) -> None:
         super().__init__(what)
         self.what = what
         self.request_id = request_id
         self.http_status = http_status
         self.retry_after = retry_after
+        self.prompt = prompt
         self._money = type(self).money if money is None else money
         self._next_step = type(self).next_step if next_step is None else next_step
 
@@ -70,6 +73,8 @@ class LumaError(AirflowException):
         subject = ""
         if self.request_id and self.request_id not in self.what:
             subject = f"Request id: {self.request_id}."
+        elif self.prompt and not self.request_id:
+            subject = f"The prompt: {self.prompt!r}."
         return " ".join(filter(None, (self.what, subject, self._money, self._next_step)))
 
     @property

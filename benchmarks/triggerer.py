@@ -26,9 +26,9 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.designs import DAG_ID, DESIGNS, INTERVAL, RUN_ID, TASK_ID, connections
 from benchmarks.gateway import Gateway, allow_many_sockets
-from benchmarks.postgres import Postgres
 from benchmarks.report import REPOSITORY, Table, Target, figure, run
 from dev.airflow_stack import AirflowStack
+from dev.postgres import Postgres
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -237,14 +237,18 @@ class Ledger:
             return Submit()
         return decide_by(self._pages[number][key], fingerprint=None, max_tries=self.max_tries)
 
-    def note(self, key: str, phase: Phase, request_id: str | None = None) -> None:
-        """Change one record; :meth:`changed` has the pages to store."""
+    def note(self, key: str, phase: Phase, request_id: str | None = None, *, at: float | None = None) -> None:
+        """
+        Change one record; :meth:`changed` has the pages to store.
+
+        :param at: epoch seconds, of an intent.
+        """
         number = self._page_of.get(key)
         if number is None:
             if not self._pages or len(self._pages[-1]) >= RECORDS_PER_PAGE:
                 self._pages.append({})
             number = self._page_of[key] = len(self._pages) - 1
-        self._pages[number][key] = SubmitRecord(phase, None, request_id, self.max_tries)
+        self._pages[number][key] = SubmitRecord(phase, None, request_id, self.max_tries, at)
         self._changed.add(number)
 
     def forget(self, key: str) -> None:
@@ -266,7 +270,7 @@ class Ledger:
         """Give number and value of each page that differs from what is stored; then it counts as stored."""
         for number in sorted(self._changed):
             records = {
-                key: [record.phase.value, record.request_id, record.max_tries]
+                key: [record.phase.value, record.request_id, record.max_tries, record.at]
                 for key, record in self._pages[number].items()
             }
             yield number, {"v": PAGE_VERSION, "records": records}
@@ -285,9 +289,10 @@ def _typed(page: Any) -> Any:
 
 def _read_record(stored: Any) -> SubmitRecord | None:
     """Return a stored record, or ``None`` if it is none."""
-    if not isinstance(stored, list) or len(stored) != 3:
+    # Three, where an earlier release has written it.
+    if not isinstance(stored, list) or len(stored) not in (3, 4):
         return None
-    return read_record(dict(zip(("phase", "request_id", "max_tries"), stored, strict=True)))
+    return read_record(dict(zip(("phase", "request_id", "max_tries", "at"), stored, strict=False)))
 
 
 def _unreadable(number: int, found: Any) -> LumaSubmitOutcomeUnknown:

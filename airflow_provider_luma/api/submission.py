@@ -2,7 +2,7 @@
 What a task does with the record of an earlier submit: the decision that keeps a video from being paid for
 twice.
 
-One record per task instance, as JSON: ``{"v", "phase", "fingerprint", "request_id", "max_tries"}``. Its
+One record per task instance, as JSON: ``{"v", "phase", "fingerprint", "request_id", "max_tries", "at"}``. Its
 phases:
 
 * ``intent``: written as the last act before the POST. Alone, it says that a POST may have been sent.
@@ -20,6 +20,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from airflow_provider_luma.api.models import GenerationRequest
 
 RECORD_VERSION = 1
+#: Epoch seconds that no calendar of ours goes beyond.
+_END_OF_TIME = 200_000_000_000
 
 
 class Phase(StrEnum):
@@ -51,12 +54,15 @@ class SubmitRecord:
     :param request_id: set from ``submitted`` on.
     :param max_tries: the task instance's when the intent was written; ``None`` in a record that a person
         entered.
+    :param at: epoch seconds at which it was written; ``None`` in a record that a person entered or an
+        earlier release has written.
     """
 
     phase: Phase
     fingerprint: str | None
     request_id: str | None
     max_tries: int | None
+    at: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as the store keeps it."""
@@ -66,6 +72,7 @@ class SubmitRecord:
             "fingerprint": self.fingerprint,
             "request_id": self.request_id,
             "max_tries": self.max_tries,
+            "at": self.at,
         }
 
 
@@ -133,7 +140,10 @@ def decide_by(record: SubmitRecord, *, fingerprint: str | None, max_tries: int) 
         )
     cleared = record.max_tries is not None and record.max_tries != max_tries
     if record.request_id is None:
-        return OutcomeUnknown("an earlier try was about to send the request and left no word of its outcome")
+        when = "" if record.at is None else f" at {_moment(record.at)}"
+        return OutcomeUnknown(
+            f"an earlier try was about to send the request{when} and left no word of its outcome"
+        )
     if record.phase is Phase.FAILED:
         return Submit(
             f"the generation {record.request_id}, which an earlier try submitted, has failed. This is a new "
@@ -147,6 +157,11 @@ def decide_by(record: SubmitRecord, *, fingerprint: str | None, max_tries: int) 
             "generation, and a new charge."
         )
     return LookFirst(record.request_id)
+
+
+def _moment(epoch_seconds: float) -> str:
+    """Return a time for a person who looks for it at the vendor's."""
+    return f"{datetime.fromtimestamp(epoch_seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _typed(text: str) -> Any:
@@ -179,9 +194,13 @@ def read_record(stored: Any) -> SubmitRecord | None:
     max_tries = stored.get("max_tries")
     if not isinstance(fingerprint, (str, type(None))) or not isinstance(max_tries, (int, type(None))):
         return None
+    at = stored.get("at")
+    if not isinstance(at, (int, float)) or not 0 <= at < _END_OF_TIME:
+        # It only helps a person: a record is not thrown away for it.
+        at = None
     if phase is Phase.INTENT:
         # A person who adds an id to an intent means: this is what became of it.
         phase = Phase.SUBMITTED if request_id else Phase.INTENT
     elif request_id is None:
         return None
-    return SubmitRecord(phase, fingerprint, request_id, max_tries)
+    return SubmitRecord(phase, fingerprint, request_id, max_tries, at)

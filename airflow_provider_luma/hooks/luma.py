@@ -266,7 +266,9 @@ class LumaHook(HttpHook):
                 said += f", estimated at {cost}"
             self.log.info("Submitted request %s: %s", seen, said)
             return seen
-        except LumaError:
+        except LumaError as error:
+            if isinstance(error, LumaSubmitOutcomeUnknown):
+                error.prompt = quoted_prompt(request.prompt)
             raise
         except BaseException as interruption:
             # Airflow's execution_timeout is a BaseException and may fire between any two lines.
@@ -282,7 +284,8 @@ class LumaHook(HttpHook):
             if flight is not None and flight.watch.connected:
                 raise LumaSubmitOutcomeUnknown(
                     f"Submitting a generation was interrupted by {name} after the request may have been "
-                    "sent and before its answer was read."
+                    "sent and before its answer was read.",
+                    prompt=quoted_prompt(request.prompt),
                 ) from interruption
             if isinstance(interruption, AirflowTaskTimeout):
                 raise LumaSubmitInterrupted(

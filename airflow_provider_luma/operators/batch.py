@@ -78,6 +78,8 @@ _BROKEN_OFF = object()
 _INDEX, _REQUEST_ID = "{index}", "{request_id}"
 #: Generations in a row that could not be asked about after which no more are.
 SILENT_IN_A_ROW = 32
+#: Requests that are paid for and have no video, which the log names one by one at most.
+MOST_TOLD = 200
 #: Paths that an asset event carries at most.
 _MAX_PATHS = 100
 
@@ -466,8 +468,17 @@ class LumaGenerateBatchOperator(WithLineage, BaseOperator):
             if isinstance(outlet, Asset):
                 context["outlet_events"][outlet].extra.update(extra)
 
+    def _name(self, slots: Sequence[Slot]) -> None:
+        """Name in the log each request that is paid for, or may be, and has no video."""
+        paid = [(slot, error["message"]) for slot in slots if slot.maybe_paid and (error := slot.error)]
+        for slot, message in paid[:MOST_TOLD]:
+            self.log.error("Request %d (%s): %s", slot.index, slot.request_id or "no id", message)
+        if len(paid) > MOST_TOLD:
+            self.log.error("And %d more, which stand in the XCom results.", len(paid) - MOST_TOLD)
+
     def _failed(self, slots: Sequence[Slot], records: BatchRecords) -> LumaBatchFailed:
         what = f"Of {len(slots)} requests: {summary(slots)}."
+        self._name(slots)
         if not records.ids_stored and any(slot.maybe_paid for slot in slots):
             return LumaBatchFailedForGood(
                 what,

@@ -46,6 +46,7 @@ from airflow_provider_luma.api.submission import (
     Reattach,
     fingerprint_of,
 )
+from airflow_provider_luma.api.text import quoted_prompt
 from airflow_provider_luma.exceptions import (
     LumaError,
     LumaGenerationFailed,
@@ -227,7 +228,7 @@ class LumaGenerateOperator(WithLineage, BaseOperator):
         request_id = None
         try:
             with hook:
-                request_id = self._taken_up(hook, record)
+                request_id = self._taken_up(hook, record, request)
                 if request_id is None:
                     if keeper is not None:
                         # A name that the video would not have, if it is a folder: only the store is asked.
@@ -382,7 +383,7 @@ class LumaGenerateOperator(WithLineage, BaseOperator):
         """Take note. ``execute`` runs on for seconds after this; a submit must not start in them."""
         self._killed = True
 
-    def _taken_up(self, hook: LumaHook, record: Record) -> str | None:
+    def _taken_up(self, hook: LumaHook, record: Record, request: GenerationRequest | None) -> str | None:
         """Return the id of what an earlier try submitted, or ``None`` if this try is to submit."""
         decision = record.decision()
         if isinstance(decision, Reattach):
@@ -395,6 +396,7 @@ class LumaGenerateOperator(WithLineage, BaseOperator):
             if self.on_unknown_outcome == "fail":
                 raise LumaSubmitOutcomeUnknown(
                     f"Nothing was sent by this try: {decision.why}.",
+                    prompt=None if request is None else quoted_prompt(request.prompt),
                     next_step=f"Look at the vendor's dashboard for this prompt. {STATE_STORE_HELP}",
                 )
             self.log.warning(
@@ -466,12 +468,13 @@ class LumaGenerateOperator(WithLineage, BaseOperator):
             if self.on_unknown_outcome == "resubmit":
                 self.log.error("%s", unknown.what)
                 raise LumaSubmitOutcomeUnknownResubmit(
-                    unknown.what, http_status=unknown.http_status
+                    unknown.what, http_status=unknown.http_status, prompt=unknown.prompt
                 ) from unknown
             if self.durable and record.intended:
                 raise LumaSubmitOutcomeUnknown(
                     unknown.what,
                     http_status=unknown.http_status,
+                    prompt=unknown.prompt,
                     next_step=f"Look at the vendor's dashboard for this prompt. {STATE_STORE_HELP}",
                 ) from unknown
             raise

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow_provider_luma.api.batch import BatchStatus, counts
 from airflow_provider_luma.api.retry import MAX_WORKER_PAUSE
 from airflow_provider_luma.api.submission import LookFirst, OutcomeUnknown, Phase, Reattach
-from airflow_provider_luma.api.text import one_line
+from airflow_provider_luma.api.text import one_line, quoted_prompt
 from airflow_provider_luma.exceptions import (
     LumaAccessRefused,
     LumaAddressRefused,
@@ -33,6 +33,7 @@ from airflow_provider_luma.exceptions import (
     LumaSubmitOutcomeUnknown,
 )
 from airflow_provider_luma.hooks.metrics import cost_estimated
+from airflow_provider_luma.steps.submit import write_patiently
 from airflow_provider_luma.version_compat import NEVER_EXPIRE
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ class BatchRecords:
     def write_ids(self, request_ids: Sequence[str]) -> None:
         """Store ids that are paid for: an error of that stops nothing."""
         try:
-            self.write()
+            write_patiently(self.write)
         except Exception:
             self.ids_stored = False
             self._log.exception(
@@ -268,6 +269,7 @@ class Submitter:
                     BatchStatus.UNKNOWN,
                     LumaSubmitOutcomeUnknown(
                         f"Nothing was sent by this try: {decision.why}.",
+                        prompt=quoted_prompt(slot.request.prompt),
                         next_step=f"Look at the vendor's dashboard. In this task's state store, give the "
                         f"record {slot.key} the id that you find there, or delete it; then clear this task.",
                     ),
@@ -314,7 +316,7 @@ class Submitter:
         while waiting and len(under_way) + len(starting) < self._crew.size:
             slot = waiting.popleft()
             if slot.request is not None:
-                self._ledger.note(slot.key, Phase.INTENT)
+                self._ledger.note(slot.key, Phase.INTENT, at=time.time())
                 starting.append((slot, slot.request))
         if not starting:
             return
@@ -361,7 +363,10 @@ class Submitter:
             elif error is not None:
                 # It is not certain that nothing was delivered, so the intent stands.
                 self._log.error("Request %d", slot.index, exc_info=error)
-                unknown = LumaSubmitOutcomeUnknown(f"Submitting failed with {type(error).__name__}.")
+                unknown = LumaSubmitOutcomeUnknown(
+                    f"Submitting failed with {type(error).__name__}.",
+                    prompt=None if slot.request is None else quoted_prompt(slot.request.prompt),
+                )
                 self._refused(slot, unknown, waiting)
             slot.under_way = False
             del under_way[future]

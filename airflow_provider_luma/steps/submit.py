@@ -7,8 +7,11 @@ that may stop a task, is here. A batch's records are in :mod:`airflow_provider_l
 
 from __future__ import annotations
 
+import time
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
+
+import tenacity
 
 from airflow_provider_luma.api.cost import Cost, amount_of
 from airflow_provider_luma.api.submission import Phase, SubmitRecord, decide, read_record
@@ -16,12 +19,19 @@ from airflow_provider_luma.exceptions import LumaConfigurationError, LumaMaxCost
 from airflow_provider_luma.version_compat import NEVER_EXPIRE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_luma.api.submission import Decision
 
 #: Key of the task state store under which the record of a submit is kept.
 SUBMIT_KEY = "luma"
+#: Seconds for which an id that is paid for is tried to be stored. By default, Airflow gives up a task that it
+#: has not heard of for as long.
+PATIENCE = 300.0
+#: Seconds between two such tries; each has retries of Airflow's own.
+PAUSE = 1.0
 #: What a person does about an unknown outcome.
 STATE_STORE_HELP = (
     "Then decide: in this task's state store (Airflow's UI or REST API), delete the key 'luma' to submit "
@@ -86,6 +96,31 @@ def state_store(context: Context, *, durable: bool, log: Any = None) -> Any:
     return store
 
 
+def write_patiently(write: Callable[[], None]) -> None:
+    """
+    Store what is paid for: again and again while Airflow's api-server is away, for :data:`PATIENCE` seconds.
+
+    Any other error is raised at once: an answer that refuses the write says that this try has been given up.
+    """
+    for attempt in tenacity.Retrying(
+        retry=tenacity.retry_if_exception(_is_away),
+        stop=tenacity.stop_after_delay(PATIENCE),
+        wait=tenacity.wait_fixed(PAUSE),
+        reraise=True,
+    ):
+        with attempt:
+            write()
+
+
+def _is_away(error: BaseException) -> bool:
+    """Return whether Airflow's SDK says by an error that no answer of its api-server came, or a 5xx."""
+    detail = getattr(getattr(error, "error", None), "detail", None)
+    if not isinstance(detail, dict) or "status_code" not in detail:
+        return False
+    status = detail["status_code"]
+    return status is None or (isinstance(status, int) and status >= 500)
+
+
 class Record:
     """
     The record of one submit in the task state store; without a store, nothing is written, nothing is known.
@@ -138,7 +173,7 @@ class Record:
         if self._store is None:
             return False
         try:
-            self._write(phase, request_id)
+            write_patiently(lambda: self._write(phase, request_id))
         except Exception:
             self._log.exception(
                 "The id of a paid generation could not be stored: request %s (%s). Note it: a retry of "
@@ -163,5 +198,5 @@ class Record:
                 )
 
     def _write(self, phase: Phase, request_id: str | None) -> None:
-        record = SubmitRecord(phase, self.fingerprint, request_id, self._max_tries)
+        record = SubmitRecord(phase, self.fingerprint, request_id, self._max_tries, time.time())
         self._store.set(SUBMIT_KEY, record.to_json(), retention=NEVER_EXPIRE)

@@ -139,6 +139,11 @@ class TestMessages:
         assert str(raised).count("id-1") == 1
 
     @every_class
+    def test_the_prompt_stands_where_no_id_is_known(self, error):
+        assert "The prompt: 'A jellyfish'." in str(error("It broke.", prompt="A jellyfish"))
+        assert "jellyfish" not in str(error("It broke.", request_id="a-1", prompt="A jellyfish"))
+
+    @every_class
     def test_no_id_no_empty_sentence(self, error):
         text = str(error("It broke."))
 

@@ -123,7 +123,7 @@ class TestTheLedger:
         ledger.forget("a")
         ledger.forget("never heard of")
         assert ledger.decision("a") == Submit()
-        assert stored(ledger)[0]["records"] == {"b": ["intent", None, 3]}
+        assert stored(ledger)[0]["records"] == {"b": ["intent", None, 3, None]}
 
     def test_marks_only_what_was_delivered_as_done(self) -> None:
         ledger = reading(after(("a", Phase.SUBMITTED, "r-a"), ("b", Phase.SUBMITTED, "r-b")))

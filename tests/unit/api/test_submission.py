@@ -44,6 +44,17 @@ class TestARetry:
         assert isinstance(found, OutcomeUnknown)
         assert "left no word" in found.why
 
+    def test_an_intent_says_when_it_was(self):
+        found = decided({**record("intent", None), "at": 1_764_099_780.5})
+        assert isinstance(found, OutcomeUnknown)
+        assert "about to send the request at 2025-11-25 19:43:00 UTC and left no word" in found.why
+
+    @pytest.mark.parametrize("at", ["yesterday", -1, 1e300, float("nan"), float("inf"), None, [1]])
+    def test_a_time_that_is_none_is_left_out(self, at):
+        found = decided({**record("intent", None), "at": at})
+        assert isinstance(found, OutcomeUnknown)
+        assert "about to send the request and left no word" in found.why
+
     @pytest.mark.parametrize("phase", ["submitted", "done"])
     def test_takes_up_what_was_accepted(self, phase: str) -> None:
         assert decided(record(phase)) == Reattach("r-1")

@@ -28,12 +28,20 @@ class Broken(Exception):
     """What a state store raises."""
 
 
+class Away(Exception):
+    """What Airflow's SDK raises when its api-server does not answer (no status), or answers an error."""
+
+    def __init__(self, status: int | None) -> None:
+        self.error = SimpleNamespace(error="API_SERVER_ERROR", detail={"status_code": status})
+
+
 class Store:
-    """A task state store that can fail from some write on."""
+    """A task state store that can fail from some write on, or for some writes."""
 
     def __init__(self) -> None:
         self.values: dict[str, Any] = {}
         self.broken = False
+        self.failures: list[Exception] = []
 
     def get(self, key: str) -> Any:
         return self.values.get(key)
@@ -41,6 +49,8 @@ class Store:
     def set(self, key: str, value: Any, **_: Any) -> None:
         if self.broken:
             raise Broken
+        if self.failures:
+            raise self.failures.pop()
         self.values[key] = value
 
     def delete(self, key: str) -> None:
@@ -126,6 +136,28 @@ class TestAStoreThatFails:
         assert not first.write_id(Phase.SUBMITTED, "a-1")
         assert not first.id_stored
         assert "request a-1 (submitted)" in caplog.text
+
+    @pytest.mark.parametrize("status", [None, 500, 503])
+    def test_for_a_while_is_asked_again_until_the_id_is_stored(self, store, monkeypatch, status):
+        monkeypatch.setattr("airflow_provider_luma.steps.submit.PAUSE", 0.0)
+        store.failures = [Away(status)] * 5
+        first = record(store)
+
+        assert first.write_id(Phase.SUBMITTED, "a-1")
+        assert store.values[SUBMIT_KEY]["request_id"] == "a-1"
+        assert store.failures == []
+
+    def test_that_refuses_is_not_asked_again(self, store):
+        store.failures = [Away(404), Away(404)]
+
+        assert not record(store).write_id(Phase.SUBMITTED, "a-1")
+        assert len(store.failures) == 1
+
+    def test_that_never_comes_back_is_given_up(self, store, monkeypatch):
+        monkeypatch.setattr("airflow_provider_luma.steps.submit.PATIENCE", 0.0)
+        store.failures = [Away(None)] * 5
+
+        assert not record(store).write_id(Phase.SUBMITTED, "a-1")
 
     def test_leaves_an_intent_and_says_what_to_do(self, store, caplog):
         first = record(store)

@@ -1,0 +1,97 @@
+"""
+Break a distributed Airflow, and see what holds: ``make distributed``.
+
+Each experiment writes its raw results into a file of its own, from which ``docs/reliability.md`` is made.
+Exit code 1 means that a promise was not kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import shutil
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from benchmarks.report import circumstances
+from dev.airflow_stack import Interrupted
+from dev.distributed.experiment import Result, one_fault
+from dev.distributed.faults import FAULTS
+from dev.distributed.site import Site
+from dev.places import CACHE, REPOSITORY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+RESULTS = REPOSITORY / "benchmarks" / "results" / "reliability"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the experiments that are asked for, and return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m dev.distributed", description=__doc__)
+    parser.add_argument("names", nargs="*", default=[*FAULTS], metavar="FAULT", help="which; by default, all")
+    parser.add_argument("--no-record", action="store_true", help="write no results")
+    options = parser.parse_args(arguments)
+    CACHE.mkdir(exist_ok=True)
+    with (CACHE / "distributed.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("Another one is running in this checkout.", file=sys.stderr)
+            return 1
+        try:
+            return _main(options)
+        except KeyboardInterrupt as interruption:
+            print("\nInterrupted; everything that was started is stopped.", file=sys.stderr)
+            return 128 + (interruption.signum if isinstance(interruption, Interrupted) else signal.SIGINT)
+
+
+def _main(options: argparse.Namespace) -> int:
+    began = time.monotonic()
+
+    def say(line: str) -> None:
+        print(f"{time.monotonic() - began:6.0f} s  {line}", flush=True)
+
+    home = CACHE / "distributed"
+    shutil.rmtree(home, ignore_errors=True)
+    where = circumstances()
+    kept = True
+    with Site(home, say) as site:
+        say("Airflow is up")
+        for name in options.names:
+            try:
+                result = one_fault(site, FAULTS[name])
+            except TimeoutError as error:
+                say(f"VIOLATION: {name} did not come to an end: {error}")
+                kept = False
+                continue
+            kept = told(result, say) and kept
+            if not options.no_record:
+                record(result, where)
+    say("all is stopped again")
+    return 0 if kept else 1
+
+
+def told(result: Result, say: Callable[[str], None]) -> bool:
+    """Say what an experiment has shown, and return whether all promises were kept."""
+    verdict = result.judgement
+    ends = ", ".join(f"{count} {ending}" for ending, count in verdict.endings.items())
+    say(f"{result.name}: of {verdict.requests}, {ends}; {verdict.posts} submits, {verdict.paid} paid")
+    say(json.dumps({name: value for name, value in result.as_json().items() if name != "judgement"}))
+    for violation in verdict.violations:
+        say(f"VIOLATION: {violation}")
+    return not verdict.violations
+
+
+def record(result: Result, where: dict[str, object]) -> None:
+    """Write the raw results of an experiment into its file."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({**where, **result.as_json()}, indent=1)
+    (RESULTS / f"{result.name}.json").write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

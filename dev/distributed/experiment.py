@@ -1,0 +1,206 @@
+"""
+The experiments: one fault in a flight of a hundred, faults at random, many at once, and a long time.
+
+Each returns a :class:`Result`, which says what was seen in figures and in whatever is against a promise.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_luma.emulator.models import GENERATE
+from dev.distributed.faults import Fault, Moment, hold_for, shuffled
+from dev.distributed.flights import Fleet, Judgement
+
+if TYPE_CHECKING:
+    from dev.distributed.flights import Flight
+    from dev.distributed.site import Site
+
+#: Seconds that the gateway takes to answer a submit, so that a fault meets some under way.
+SUBMIT_SECONDS = 1.5
+
+
+@dataclass
+class Result:
+    """What one experiment has shown."""
+
+    name: str
+    what: str
+    when: str
+    judgement: Judgement
+    #: Generations that were created and had no end when the fault came, and tasks that were submitting.
+    in_flight: int = 0
+    #: Seconds that the fault lasted.
+    seconds_of_fault: float = 0.0
+    #: From the repair: until every generation was looked at again (None where that says nothing), and until
+    #: every run had ended, all videos being ready then.
+    seconds_to_look: float | None = None
+    seconds_to_end: float = 0.0
+    #: How often the service manager had to start something again, by its name.
+    revived: dict[str, int] = field(default_factory=dict)
+    #: Tasks that had failed before a person cleared them.
+    cleared: int = 0
+    #: What else was measured.
+    more: dict[str, Any] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it for a file."""
+        return {**asdict(self), "judgement": self.judgement.as_json()}
+
+
+def one_fault(site: Site, fault: Fault, fleet: Fleet | None = None) -> Result:
+    """Have one thing go wrong while a flight is under way."""
+    fleet = fleet or Fleet()
+    # Some seconds for each start of a task, of which each generation needs a few.
+    patience = 240.0 + 8 * fleet.size
+    revived = site.stack.revived.copy()
+    site.gateway.behave()
+    site.hold()
+    fault.prepared(site)
+    flight = site.launch(fleet)
+    waiting = fleet.whole + fleet.batches + fleet.chains
+    if fault.moment is Moment.SUBMITTING:
+        site.gateway.misbehave(GENERATE, "latency", times=None, seconds=SUBMIT_SECONDS)
+        site.wait_until(
+            lambda: site.posted(flight) >= 0.3 * fleet.size,
+            "a third is submitted",
+            timeout=patience,
+            progress=lambda: f"{site.posted(flight)} of {fleet.size}",
+        )
+    else:
+        site.wait_until(
+            lambda: site.deferred(flight) == waiting,
+            "all are waited for",
+            timeout=patience,
+            progress=lambda: (
+                f"{site.deferred(flight)} of {waiting} tasks wait, {site.submitted(flight)} submitted"
+            ),
+        )
+    in_flight = site.submitted(flight)
+    if fault.moment is Moment.KEEPING:
+        site.release()
+    site.say(f"{fault.name}: {fault.what}, {in_flight} in flight")
+    began = time.monotonic()
+    with fault.begun(site):
+        hold_for(site, fault.seconds)
+    mended = time.monotonic()
+    to_look = site.wait_for_a_look_at_each(flight) if fault.moment is Moment.WAITING else None
+    if fault.moment is Moment.SUBMITTING:
+        # All that can be submitted is; then they complete.
+        _wait_until_settled(site, flight, patience)
+    released = time.monotonic()
+    site.release()
+    _wait_for_the_end(site, flight, patience)
+    to_end = time.monotonic() - (mended if fault.moment is Moment.KEEPING else released)
+    cleared = site.failed_tasks(flight) if fault.cleared else []
+    if cleared:
+        site.say(f"{len(cleared)} tasks have failed, and are cleared")
+        site.clear(flight)
+        site.wait_until(lambda: not site.ended(flight), "the run goes on", timeout=60)
+        _wait_for_the_end(site, flight, patience)
+    site.gateway.behave()
+    return Result(
+        fault.name,
+        fault.what,
+        fault.moment,
+        site.judge(flight),
+        in_flight=in_flight,
+        seconds_of_fault=mended - began,
+        seconds_to_look=to_look,
+        seconds_to_end=to_end,
+        revived=dict(site.stack.revived - revived),
+        cleared=len(cleared),
+    )
+
+
+def _wait_until_settled(site: Site, flight: Flight, patience: float) -> None:
+    """Wait until every task that submits has ended or waits."""
+
+    def unsettled() -> int:
+        submitting = ("whole", "batch", "chain.generate")
+        states = [state for task, _, state, _ in site.tasks(flight) if task in submitting]
+        return sum(state not in ("deferred", "success", "failed") for state in states)
+
+    site.wait_until(
+        lambda: not unsettled(),
+        "all is submitted",
+        timeout=patience,
+        progress=lambda: f"{unsettled()} are not",
+    )
+
+
+def _wait_for_the_end(site: Site, flight: Flight, patience: float) -> None:
+    def left() -> int:
+        return sum(state not in ("success", "failed") for _, _, state, _ in site.tasks(flight))
+
+    site.wait_until(
+        lambda: site.ended(flight),
+        "the run has ended",
+        timeout=patience,
+        progress=lambda: f"{left()} tasks have not",
+    )
+
+
+def at_random(site: Site, seconds: float, fleet: Fleet, *, most: int = 100, seed: int = 1) -> Result:
+    """
+    Have one thing after the other go wrong, while flights come as the others go.
+
+    :param seconds: how long.
+    :param most: generations under way at once, about.
+    """
+    revived = site.stack.revived.copy()
+    site.gateway.behave()
+    site.gateway.next(outcome="completed", seconds=20, times=None)
+    flights: list[Flight] = []
+    struck: list[str] = []
+    in_flight: list[int] = []
+    began = time.monotonic()
+    faults = shuffled(seed)
+
+    def fly() -> None:
+        """Keep so many under way, and let half a minute pass."""
+        until = time.monotonic() + 15
+        while time.monotonic() < until:
+            site.stack.check()
+            under_way = [flight for flight in flights if not site.ended(flight)]
+            if (len(under_way) + 1) * fleet.size <= most:
+                flights.append(site.launch(fleet))
+            else:
+                time.sleep(1)
+
+    while time.monotonic() < began + seconds:
+        fly()
+        fault = next(faults)
+        in_flight.append(sum(fleet.size for flight in flights if not site.ended(flight)))
+        site.say(f"{fault.name}: {fault.what}, in runs of {in_flight[-1]} generations")
+        with fault.begun(site):
+            hold_for(site, fault.seconds)
+        struck.append(fault.name)
+    mended = time.monotonic()
+    patience = 240.0 + 8 * fleet.size * len(flights)
+    for flight in flights:
+        _wait_for_the_end(site, flight, patience)
+    to_end = time.monotonic() - mended
+    again = [flight for flight in flights if site.failed_tasks(flight)]
+    cleared = sum(len(site.failed_tasks(flight)) for flight in again)
+    for flight in again:
+        site.clear(flight)
+    if again:
+        site.say(f"{cleared} tasks have failed, and are cleared")
+        time.sleep(5)
+    for flight in again:
+        _wait_for_the_end(site, flight, patience)
+    return Result(
+        "at-random",
+        f"one of {len({*struck})} things after the other goes wrong",
+        f"for {seconds / 60:.0f} minutes",
+        site.judge(*flights),
+        in_flight=round(sum(in_flight) / len(in_flight)),
+        seconds_of_fault=mended - began,
+        seconds_to_end=to_end,
+        revived=dict(site.stack.revived - revived),
+        cleared=cleared,
+        more={"struck": struck, "flights": len(flights), "seed": seed},
+    )

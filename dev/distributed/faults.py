@@ -1,0 +1,353 @@
+"""
+What goes wrong: one table, :data:`FAULTS`.
+
+A fault is a context: to enter it is the blow, to leave it the repair. What Airflow's own service managers
+would do, :class:`~dev.distributed.stack.DistributedStack` does at any time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import secrets
+import shutil
+import subprocess
+import time
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import cycle
+from typing import TYPE_CHECKING
+
+from airflow_provider_luma.emulator.models import GENERATE, GET_STATUS, VIDEO
+from dev.distributed.site import CONNECTION
+from dev.distributed.stack import AIRFLOW, POSTGRES, REDIS, TRIGGERERS, WORKERS
+from dev.places import REPOSITORY
+from dev.postgres import STOP
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from dev.distributed.site import Site
+
+#: The commit whose package stands for the version before: its triggers have fewer arguments.
+PREVIOUS_VERSION = "99bf52c688ea1edba9f13933f86e75e44b5fab4d"
+
+#: How many of ten requests a worker has submitted, roughly, when it is hit while it submits.
+_SHARE_SUBMITTED = 0.3
+
+
+class Moment(StrEnum):
+    """When a fault comes."""
+
+    SUBMITTING = "while they are submitted"
+    WAITING = "while they are waited for"
+    KEEPING = "while the videos are kept"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """
+    One thing that goes wrong.
+
+    :ivar name: on the command line.
+    :ivar what: what happens, for the report.
+    :ivar moment: when it comes in an experiment of its own.
+    :ivar begun: the blow and the repair.
+    :ivar seconds: how long it lasts.
+    :ivar prepared: what must be so before anything is submitted.
+    :ivar at_random: whether it may come at any time, beside other flights.
+    :ivar cleared: whether a person clears what has failed afterwards, as its error says.
+    """
+
+    name: str
+    what: str
+    moment: Moment
+    begun: Callable[[Site], AbstractContextManager[None]]
+    seconds: float = 0.0
+    prepared: Callable[[Site], None] = lambda site: None
+    at_random: bool = True
+    cleared: bool = False
+
+
+# --- processes ----------------------------------------------------------------------------------------------
+
+
+def _killed(*names: str) -> Callable[[Site], AbstractContextManager[None]]:
+    """Return the loss of machines, which come back at the end."""
+
+    @contextlib.contextmanager
+    def lost(site: Site) -> Iterator[None]:
+        for name in names:
+            site.stack.kill_whole(name)
+        yield
+        for name in names:
+            site.stack.start_component(name)
+
+    return lost
+
+
+@contextlib.contextmanager
+def _paused(site: Site) -> Iterator[None]:
+    """Have a triggerer sleep until the other has taken over all that it had, and wake it."""
+    holders = site.triggerer_jobs()
+    sleeping = site.stack.pause(TRIGGERERS[0])
+    try:
+        oldest = min(holders, default=None)
+        site.wait_until(lambda: oldest not in site.triggerer_jobs(), "the other has taken over", timeout=90)
+        yield
+    finally:
+        for process in sleeping:
+            with contextlib.suppress(Exception):
+                process.resume()
+
+
+def _restarted(name: str) -> Callable[[Site], AbstractContextManager[None]]:
+    """Return a restart of a server in order."""
+
+    @contextlib.contextmanager
+    def down(site: Site) -> Iterator[None]:
+        site.stack.ask_to_stop(name, STOP)
+        yield
+        site.stack.start_component(name)
+
+    return down
+
+
+def roll(site: Site) -> None:
+    """Restart every component of Airflow, one after the other."""
+    for name in AIRFLOW:
+        site.stack.ask_to_stop(name)
+        site.stack.start_component(name)
+        site.stack.wait_until_healthy()
+
+
+@contextlib.contextmanager
+def _rolled(site: Site) -> Iterator[None]:
+    roll(site)
+    yield
+
+
+def _go_back(site: Site) -> None:
+    """Have all of Airflow run with the package of an earlier version."""
+    earlier = site.home / "earlier"
+    earlier.mkdir(exist_ok=True)
+    archive = subprocess.run(
+        ["git", "archive", PREVIOUS_VERSION, "airflow_provider_luma"],
+        cwd=REPOSITORY,
+        check=True,
+        capture_output=True,
+    ).stdout
+    subprocess.run(["tar", "-x", "-C", str(earlier)], input=archive, check=True)
+    site.stack.env["PYTHONPATH"] = str(earlier)
+    roll(site)
+
+
+@contextlib.contextmanager
+def _upgraded(site: Site) -> Iterator[None]:
+    del site.stack.env["PYTHONPATH"]
+    roll(site)
+    yield
+
+
+# --- the gateway --------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _gateway_down(site: Site) -> Iterator[None]:
+    site.gateway.stop()
+    yield
+    site.gateway.start()
+
+
+def _misbehaving(*faults: tuple[str, str]) -> Callable[[Site], AbstractContextManager[None]]:
+    """Return a gateway that answers each target by its faults in turn."""
+
+    @contextlib.contextmanager
+    def bad(site: Site) -> Iterator[None]:
+        targets = {target for target, _ in faults}
+        for target in targets:
+            names = [name for one, name in faults if one == target]
+            # Each by dice of its own; the last takes what the others leave.
+            for number, name in enumerate(names):
+                rate = 1.0 / (len(names) - number)
+                site.gateway.misbehave(target, name, times=None, rate=rate, seed=number)
+        yield
+        site.gateway.behave()
+
+    return bad
+
+
+_REFUSING = tuple((target, "429-seconds") for target in (GENERATE, GET_STATUS, VIDEO))
+_HANGING = tuple((target, "hang") for target in (GENERATE, GET_STATUS, VIDEO))
+_GARBAGE = tuple(
+    (target, name)
+    for target in (GENERATE, GET_STATUS, VIDEO)
+    for name in ("not-json", "truncated-json", "empty", "not-object", "odd-headers")
+)
+
+
+@contextlib.contextmanager
+def _key_rotated(site: Site) -> Iterator[None]:
+    """Have the old key refused; the new one comes into the connection at the end."""
+    site.gateway.key = secrets.token_hex(16)
+    yield
+    body = {"connection_id": CONNECTION, "conn_type": "luma", "password": site.gateway.key}
+    site.api.call("PATCH", f"connections/{CONNECTION}?update_mask=password", body)
+
+
+# --- the destination ----------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _disk_full(site: Site) -> Iterator[None]:
+    filler = site.videos / "filler"
+    _fill(filler)
+    yield
+    filler.unlink()
+
+
+def _fill(file: Path) -> None:
+    """Write until there is no room for a byte more."""
+    with contextlib.suppress(OSError), file.open("wb", buffering=0) as sink:
+        for piece in cycle([bytes(4096)]):
+            sink.write(piece)
+    assert shutil.disk_usage(file.parent).free == 0
+
+
+# --- the table ----------------------------------------------------------------------------------------------
+
+FAULTS: dict[str, Fault] = {
+    fault.name: fault
+    for fault in (
+        Fault(
+            "worker-killed",
+            "kill -9 of a worker and all its tasks",
+            Moment.SUBMITTING,
+            _killed(WORKERS[0]),
+            5,
+        ),
+        Fault("triggerer-killed", "kill -9 of a triggerer", Moment.WAITING, _killed(TRIGGERERS[0]), 5),
+        Fault("other-triggerer-killed", "kill -9 of the other", Moment.WAITING, _killed(TRIGGERERS[1]), 5),
+        Fault(
+            "triggerers-killed",
+            "kill -9 of both triggerers",
+            Moment.WAITING,
+            _killed(*TRIGGERERS),
+            10,
+        ),
+        Fault(
+            "triggerer-paused",
+            "a triggerer is paused, and woken after the other has taken over",
+            Moment.WAITING,
+            _paused,
+            5,
+        ),
+        Fault("scheduler-killed", "kill -9 of the scheduler", Moment.SUBMITTING, _killed("scheduler"), 5),
+        Fault(
+            "api-server-killed",
+            "kill -9 of the api-server, away for longer than the tasks' heartbeat time-out",
+            Moment.SUBMITTING,
+            _killed("api-server"),
+            20,
+        ),
+        Fault("postgres-restarted", "PostgreSQL is restarted", Moment.SUBMITTING, _restarted(POSTGRES), 3),
+        Fault("redis-restarted", "Redis is restarted", Moment.SUBMITTING, _restarted(REDIS), 3),
+        Fault(
+            "rolling-restart",
+            "every component is restarted, one after the other",
+            Moment.SUBMITTING,
+            _rolled,
+            at_random=False,
+        ),
+        Fault(
+            "upgrade",
+            "this provider is upgraded while an earlier version's triggers wait",
+            Moment.WAITING,
+            _upgraded,
+            prepared=_go_back,
+            at_random=False,
+        ),
+        Fault("gateway-down", "nobody listens at the gateway's address", Moment.WAITING, _gateway_down, 30),
+        Fault(
+            "gateway-hanging",
+            "the gateway takes requests and answers none",
+            Moment.WAITING,
+            _misbehaving(*_HANGING),
+            30,
+        ),
+        Fault(
+            "rate-limited",
+            "the gateway refuses everything for coming too often",
+            Moment.WAITING,
+            _misbehaving(*_REFUSING),
+            30,
+        ),
+        Fault(
+            "garbage",
+            "the gateway answers with what is no answer",
+            Moment.WAITING,
+            _misbehaving(*_GARBAGE),
+            30,
+        ),
+        Fault(
+            "gateway-down-at-submit",
+            "nobody listens at the gateway's address",
+            Moment.SUBMITTING,
+            _gateway_down,
+            20,
+            at_random=False,
+        ),
+        Fault(
+            "rate-limited-at-submit",
+            "the gateway refuses everything for coming too often",
+            Moment.SUBMITTING,
+            _misbehaving(*_REFUSING),
+            20,
+            at_random=False,
+        ),
+        Fault(
+            "garbage-at-submit",
+            "the gateway answers with what is no answer",
+            Moment.SUBMITTING,
+            _misbehaving(*_GARBAGE),
+            5,
+            at_random=False,
+        ),
+        Fault(
+            "key-rotated",
+            "the key is rotated: the old one is refused, the connection has the new one later",
+            Moment.WAITING,
+            _key_rotated,
+            5,
+            cleared=True,
+        ),
+        Fault(
+            "disk-full",
+            "the disk at the destination is full",
+            Moment.KEEPING,
+            _disk_full,
+            30,
+            cleared=True,
+        ),
+    )
+}
+
+
+def shuffled(seed: int) -> Iterator[Fault]:
+    """Return faults that may come at any time, in random order, for ever; none comes twice in a row."""
+    dice = random.Random(seed)
+    last = None
+    while True:
+        fault = dice.choice([fault for fault in FAULTS.values() if fault.at_random and fault is not last])
+        last = fault
+        yield fault
+
+
+def hold_for(site: Site, seconds: float) -> None:
+    """Let a fault last, while what dies is started again."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        site.stack.check()
+        time.sleep(0.2)
