@@ -10,6 +10,7 @@ venv := .venv
 bin := $(venv)/bin
 stamp := $(venv)/.installed
 benched := $(venv)/.installed-bench
+spread := $(venv)/.installed-distributed
 moto := .cache/moto
 comma := ,
 cache := $(CURDIR)/.cache
@@ -28,7 +29,7 @@ export UV_CACHE_DIR ?= $(cache)/uv
 export TMPDIR := $(cache)/tmp
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-crash test-browser test-observed screenshots crash takeover many compat release-check docs docs-tables lint \
+.PHONY: help demo up test test-crash test-browser test-observed test-distributed distributed screenshots crash takeover many compat release-check docs docs-tables lint \
 	fix clean bench bench-loop bench-triggerer bench-crowd bench-tasks bench-schedule bench-refused bench-page
 
 help: ## list the targets
@@ -64,6 +65,14 @@ test-observed: $(stamp) ## run all examples in a real Airflow that logs all it c
 	@mkdir -p $(TMPDIR)
 	$(bin)/python -m pytest tests/system/test_examples.py $(ARGS)
 	$(bin)/python -m pytest tests/system/test_secrets.py tests/system/test_lineage.py $(ARGS)
+
+test-distributed: $(spread) ## break a distributed Airflow (PostgreSQL, Redis, Celery), and see what holds
+	@mkdir -p $(TMPDIR)
+	$(bin)/python -m pytest tests/system/test_distributed.py $(ARGS)
+
+distributed: $(spread) ## the same with a hundred in flight, then load and soak: 110 minutes; writes benchmarks/results [NAMES=soak]
+	@mkdir -p $(TMPDIR)
+	$(bin)/python -m dev.distributed $(NAMES) $(ARGS)
 
 screenshots: $(stamp) ## take the pictures of the docs anew, by the same clicks [all that are taken: .cache/screenshots]
 	@mkdir -p $(TMPDIR) $(cache)/screenshots
@@ -173,6 +182,11 @@ $(stamp): pyproject.toml constraints.txt
 
 $(benched): $(stamp)
 	$(call install,constraints.txt,$(bin)/python,-e '.[bench]')
+	@touch $@
+
+$(spread): $(stamp)
+	@bash .ci/need redis-server postgresql
+	$(call install,constraints.txt,$(bin)/python,-e '.[distributed]')
 	@touch $@
 
 $(moto)/.installed: $(stamp) constraints-moto.txt

@@ -14,17 +14,27 @@ import shutil
 import signal
 import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from benchmarks.report import circumstances
 from dev.airflow_stack import Interrupted
-from dev.distributed.experiment import Result, one_fault
+from dev.distributed.experiment import Result, at_random, load, one_fault, soak
 from dev.distributed.faults import FAULTS
+from dev.distributed.flights import Fleet
 from dev.distributed.site import Site
 from dev.places import CACHE, REPOSITORY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+#: By name; each returns what it has shown.
+EXPERIMENTS: dict[str, Callable[[Site], Result]] = {
+    **{name: partial(one_fault, fault=fault) for name, fault in FAULTS.items()},
+    "at-random": partial(at_random, seconds=600, fleet=Fleet(whole=7, batches=1, batch_size=15, chains=3)),
+    "load": load,
+    "soak": soak,
+}
 
 RESULTS = REPOSITORY / "benchmarks" / "results" / "reliability"
 
@@ -32,7 +42,13 @@ RESULTS = REPOSITORY / "benchmarks" / "results" / "reliability"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the experiments that are asked for, and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m dev.distributed", description=__doc__)
-    parser.add_argument("names", nargs="*", default=[*FAULTS], metavar="FAULT", help="which; by default, all")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        default=[*EXPERIMENTS],
+        metavar="EXPERIMENT",
+        help=f"which; by default, all: {', '.join(EXPERIMENTS)}",
+    )
     parser.add_argument("--no-record", action="store_true", help="write no results")
     options = parser.parse_args(arguments)
     CACHE.mkdir(exist_ok=True)
@@ -63,7 +79,7 @@ def _main(options: argparse.Namespace) -> int:
         say("Airflow is up")
         for name in options.names:
             try:
-                result = one_fault(site, FAULTS[name])
+                result = EXPERIMENTS[name](site)
             except TimeoutError as error:
                 say(f"VIOLATION: {name} did not come to an end: {error}")
                 kept = False

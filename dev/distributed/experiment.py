@@ -7,19 +7,37 @@ Each returns a :class:`Result`, which says what was seen in figures and in whate
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_luma.emulator.models import GENERATE
+from airflow_provider_luma.emulator.faults import FAULTS as ANSWERS
+from airflow_provider_luma.emulator.models import GENERATE, GET_STATUS, VIDEO
 from dev.distributed.faults import Fault, Moment, hold_for, shuffled
 from dev.distributed.flights import Fleet, Judgement
+from dev.distributed.health import UNHEALTHY, Health, drift
 
 if TYPE_CHECKING:
     from dev.distributed.flights import Flight
     from dev.distributed.site import Site
 
 #: Seconds that the gateway takes to answer a submit, so that a fault meets some under way.
-SUBMIT_SECONDS = 1.5
+SUBMIT_SECONDS = 2.5
+
+#: Of a soak: the share of answers that are bad.
+SHARE = 0.05
+#: In which ways. Not by answering about somebody else's generation: an answer of ``getStatus`` does not say
+#: whose it is, so nobody could tell.
+BAD_ANSWERS = {name: fault for name, fault in ANSWERS.items() if name not in ("latency", "wrong-id")}
+#: Where the fault's own options would take an hour, or all of the machine.
+BAD_OPTIONS: dict[str, dict[str, Any]] = {
+    "quota-403": {"seconds": 5},
+    "huge": {"size": 4_000_000},
+    "bomb": {"size": 20_000_000},
+    "drip": {"every": 0.02},
+}
+#: By which factor memory, and by how many descriptors, a process may have grown when the soak ends.
+MOST_GROWTH, MOST_DESCRIPTORS = 1.1, 10.0
 
 
 @dataclass
@@ -64,8 +82,8 @@ def one_fault(site: Site, fault: Fault, fleet: Fleet | None = None) -> Result:
     if fault.moment is Moment.SUBMITTING:
         site.gateway.misbehave(GENERATE, "latency", times=None, seconds=SUBMIT_SECONDS)
         site.wait_until(
-            lambda: site.posted(flight) >= 0.3 * fleet.size,
-            "a third is submitted",
+            lambda: site.posted(flight) >= 0.3 * fleet.size and site.gateway.in_flight.get(GENERATE, 0) >= 3,
+            "a third is submitted, and more is under way",
             timeout=patience,
             progress=lambda: f"{site.posted(flight)} of {fleet.size}",
         )
@@ -131,12 +149,17 @@ def _wait_until_settled(site: Site, flight: Flight, patience: float) -> None:
     )
 
 
-def _wait_for_the_end(site: Site, flight: Flight, patience: float) -> None:
+def _wait_for_the_end(site: Site, flight: Flight, patience: float, health: Health | None = None) -> None:
     def left() -> int:
         return sum(state not in ("success", "failed") for _, _, state, _ in site.tasks(flight))
 
+    def ended() -> bool:
+        if health is not None:
+            health.look()
+        return site.ended(flight)
+
     site.wait_until(
-        lambda: site.ended(flight),
+        ended,
         "the run has ended",
         timeout=patience,
         progress=lambda: f"{left()} tasks have not",
@@ -203,4 +226,92 @@ def at_random(site: Site, seconds: float, fleet: Fleet, *, most: int = 100, seed
         revived=dict(site.stack.revived - revived),
         cleared=cleared,
         more={"struck": struck, "flights": len(flights), "seed": seed},
+    )
+
+
+def load(site: Site, batch: int = 2000, mapped: int = 300) -> Result:
+    """Make many at once: in one batch, and by mapped tasks."""
+    revived = site.stack.revived.copy()
+    site.gateway.behave()
+    site.gateway.next(outcome="completed", seconds=20, times=None)
+    health = Health(site.stack)
+    began = time.monotonic()
+    flights = [
+        site.launch(Fleet(whole=0, batches=1, batch_size=batch, chains=0)),
+        site.launch(Fleet(whole=mapped, batches=0, chains=0)),
+    ]
+    seconds = {}
+    for name, flight in zip(("batch", "mapped"), flights, strict=True):
+        _wait_for_the_end(site, flight, 600.0 + 8 * (batch + mapped) / 4, health)
+        seconds[name] = time.monotonic() - began
+    verdict = site.judge(*flights)
+    for kind, silence in health.silence.items():
+        if kind in ("SchedulerJob", "TriggererJob") and silence > UNHEALTHY:
+            verdict.violations.append(f"{kind} gave no sign of life for {silence:.0f} s")
+    return Result(
+        "load",
+        f"{batch:,} in one batch and {mapped} mapped tasks at once, through two workers",
+        "",
+        verdict,
+        in_flight=batch + mapped,
+        seconds_to_end=time.monotonic() - began,
+        revived=dict(site.stack.revived - revived),
+        more={"seconds": seconds, "silence": dict(health.silence), "sizes": health.sizes},
+    )
+
+
+def soak(site: Site, seconds: float = 1800, fleet: Fleet | None = None, *, every: float = 20) -> Result:
+    """
+    Have flights come steadily, at a gateway that answers five of a hundred in one of all bad ways.
+
+    :param every: seconds from one flight to the next.
+    """
+    fleet = fleet or Fleet(whole=2, batches=1, batch_size=5, chains=1)
+    revived = site.stack.revived.copy()
+    site.gateway.behave()
+    site.gateway.next(outcome="completed", seconds=20, times=None)
+    for target in (GENERATE, GET_STATUS, VIDEO):
+        bad = [name for name, fault in BAD_ANSWERS.items() if target in fault.targets]
+        for number, name in enumerate(bad):
+            options = BAD_OPTIONS.get(name, {})
+            rate = SHARE / (len(bad) - number * SHARE)
+            site.gateway.misbehave(target, name, times=None, rate=rate, seed=number, **options)
+    health = Health(site.stack, every=10)
+    flights: list[Flight] = []
+    began = time.monotonic()
+    while (now := time.monotonic()) < began + seconds:
+        site.stack.check()
+        health.look()
+        if now >= began + every * len(flights):
+            flights.append(site.launch(fleet))
+        time.sleep(0.25)
+    site.gateway.behave()
+    patience = 900.0 + 8 * fleet.size
+    for flight in flights:
+        _wait_for_the_end(site, flight, patience)
+    verdict = site.judge(*flights)
+    drifts = {name: drift(samples) for name, samples in health.sizes.items()}
+    for name, (factor, more) in drifts.items():
+        if factor > MOST_GROWTH or more > MOST_DESCRIPTORS:
+            verdict.violations.append(f"{name} grew by a factor of {factor:.2f}, and {more:.0f} descriptors")
+    calls = {target: site.gateway.calls(target) for target in (GENERATE, GET_STATUS, VIDEO)}
+    met = Counter(
+        (target, call.fault) for target, made in calls.items() for call in made if call.fault is not None
+    )
+    return Result(
+        "soak",
+        f"{fleet.size} every {every:.0f} s; five of a hundred answers are bad, in {len(met)} ways",
+        f"for {seconds / 60:.0f} minutes",
+        verdict,
+        in_flight=fleet.size * len(flights),
+        seconds_of_fault=seconds,
+        revived=dict(site.stack.revived - revived),
+        more={
+            "flights": len(flights),
+            "calls": {target: len(made) for target, made in calls.items()},
+            "bad": {f"{target} {name}": count for (target, name), count in sorted(met.items())},
+            "silence": dict(health.silence),
+            "drifts": drifts,
+            "sizes": health.sizes,
+        },
     )

@@ -34,9 +34,6 @@ if TYPE_CHECKING:
 #: The commit whose package stands for the version before: its triggers have fewer arguments.
 PREVIOUS_VERSION = "99bf52c688ea1edba9f13933f86e75e44b5fab4d"
 
-#: How many of ten requests a worker has submitted, roughly, when it is hit while it submits.
-_SHARE_SUBMITTED = 0.3
-
 
 class Moment(StrEnum):
     """When a fault comes."""
