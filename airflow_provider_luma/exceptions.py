@@ -102,6 +102,18 @@ class LumaConfigurationError(LumaError, AirflowFailException):
     money = "Nothing was sent and nothing is charged."
 
 
+class LumaConnectionNotFound(LumaError):
+    """
+    Airflow gives no connection of that id: there is none, or it could not be looked up just now.
+
+    Airflow does not tell one from the other: where its database or a secrets backend is away, it says that
+    there is no such connection. So its ``retries`` apply.
+    """
+
+    kind = "connection_not_found"
+    money = "Nothing was sent by this try, and it is charged for nothing."
+
+
 class LumaInvalidRequest(LumaError, AirflowFailException, ValueError):
     """An argument cannot be what was meant. The message names the field. Nothing was sent."""
 

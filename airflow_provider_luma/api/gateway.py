@@ -28,7 +28,7 @@ from airflow_provider_luma.api.models import (
     is_web_address,
     usable_request_id,
 )
-from airflow_provider_luma.api.text import one_line
+from airflow_provider_luma.api.text import one_line, without_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -282,9 +282,10 @@ def read_status(answer: Answer | Miss, request_id: str) -> Generation | Miss:
             # {"msg": "Image Getting Created"} and its like: accepted, nothing to say yet.
             status = GenerationStatus.PENDING if body.get("msg") else GenerationStatus.UNKNOWN
     failed = status is GenerationStatus.FAILED
-    reason = (
-        None if status in (GenerationStatus.PENDING, GenerationStatus.COMPLETED) else _reason(body, answer)
-    )
+    if status is GenerationStatus.COMPLETED:
+        reason = None if video_url is not None else _no_address(url, answer)
+    else:
+        reason = None if status is GenerationStatus.PENDING else _reason(body, answer)
     return Generation(
         request_id=request_id,
         status=status,
@@ -431,6 +432,13 @@ def _text(answer: Answer) -> str:
     text = answer.body[:4096].decode("utf-8", "replace")
     text = _UNICODE_ESCAPE.sub(lambda spelt: chr(int(spelt[1], 16)), text)
     return answer.without_secret(_ESCAPE.sub(r"\1", text))
+
+
+def _no_address(url: Any, answer: Answer) -> str | None:
+    """Return what stands where the address of a video should; ``None`` if nothing does, or what is secret."""
+    if not isinstance(url, str) or not url.strip() or answer.gives_away(url):
+        return None
+    return f"the address is {one_line(without_credentials(url), 80)!r}"
 
 
 def _unusable(answer: Answer, what: str) -> Miss:

@@ -386,7 +386,9 @@ def error_of(seen: Generation) -> LumaError | None:
         error = LumaGenerationNotFound(f"The gateway does not know this request id{because}.")
     elif seen.status is GenerationStatus.COMPLETED and seen.video_url is None:
         word = seen.raw_status or seen.status.value
-        error = LumaCompletedWithoutVideo(f"The gateway says {word!r} and gives no usable video address.")
+        error = LumaCompletedWithoutVideo(
+            f"The gateway says {word!r} and gives no usable video address{because}."
+        )
     elif seen.status is GenerationStatus.UNKNOWN and not seen.raw_status and seen.reason:
         error = LumaGenerationFailed(f"The gateway reports an error and no status{because}.")
     if error is not None:

@@ -38,6 +38,7 @@ from airflow_provider_luma.api.retry import MAX_WORKER_PAUSE, error_for, pause_b
 from airflow_provider_luma.api.text import quoted_prompt, shown_url
 from airflow_provider_luma.exceptions import (
     LumaConfigurationError,
+    LumaConnectionNotFound,
     LumaError,
     LumaLookInterrupted,
     LumaSubmitInterrupted,
@@ -137,7 +138,8 @@ class LumaHook(HttpHook):
         """
         The connection's settings; looked up once per hook.
 
-        :raises LumaConfigurationError: the connection is unknown, has no key, or has a bad field.
+        :raises LumaConnectionNotFound: there is no such connection, or it cannot be looked up just now.
+        :raises LumaConfigurationError: the connection has no key, or has a bad field.
         """
         if self._settings is None:
             self._settings = settings_from(_found(self.luma_conn_id, self.get_connection), self.luma_conn_id)
@@ -567,7 +569,8 @@ class LumaAsyncHook(BaseHook):
         """
         Look the connection up and open a session, if that has not been done. Every look does it by itself.
 
-        :raises LumaConfigurationError: the connection is unknown, has no key, or has a bad field.
+        :raises LumaConnectionNotFound: there is no such connection, or it cannot be looked up just now.
+        :raises LumaConfigurationError: the connection has no key, or has a bad field.
         """
         await self._ready()
 
@@ -719,10 +722,11 @@ class _Line:
             await self.session.close()
 
 
-def _unknown_connection(conn_id: str, why: Exception) -> LumaConfigurationError:
-    return LumaConfigurationError(
+def _unknown_connection(conn_id: str, why: Exception) -> LumaConnectionNotFound:
+    return LumaConnectionNotFound(
         f"There is no Airflow connection with the id {conn_id!r} ({type(why).__name__}).",
-        next_step=f"Add it: airflow connections add {conn_id} --conn-type luma --conn-password KEY",
+        next_step="If there is, it could not be looked up just now, and a retry may. If not, add it: "
+        f"airflow connections add {conn_id} --conn-type luma --conn-password KEY",
     )
 
 

@@ -130,6 +130,8 @@ class LumaGenerateBatchOperator(WithLineage, BaseOperator):
     The same is pushed as XCom ``results``, also where the task fails.
 
     :raises LumaInvalidRequest: an argument cannot be what was meant; nothing was sent.
+    :raises LumaConnectionNotFound: there is no such connection, or it cannot be looked up just now. Airflow's
+        retries apply.
     :raises LumaConfigurationError: the connection cannot be used; nothing was sent.
     :raises LumaMaxCostExceeded: it would cost more than ``max_cost``; nothing was sent.
     :raises LumaBatchFailed: by ``fail_on``; a retry may mend it and pays for nothing again.

@@ -142,6 +142,8 @@ class LumaGenerateOperator(WithLineage, BaseOperator):
     ``manifest``.
 
     :raises LumaInvalidRequest: an argument cannot be what was meant; nothing was sent.
+    :raises LumaConnectionNotFound: there is no such connection, or it cannot be looked up just now. Airflow's
+        retries apply.
     :raises LumaConfigurationError: the connection cannot be used; nothing was sent.
     :raises LumaMaxCostExceeded: it would cost more than ``max_cost``; nothing was sent.
     :raises LumaRefused: the gateway refused; nothing is charged.

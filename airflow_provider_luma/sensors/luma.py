@@ -81,6 +81,8 @@ class LumaStatusSensor(BaseSensorOperator):
     (``{"request_id", "status", "raw_status", "video_url", "seconds_waited", "looks"}``).
 
     :raises LumaInvalidRequest: ``request_id`` is blank, or rendered to ``'None'``. Airflow does not retry it.
+    :raises LumaConnectionNotFound: there is no such connection, or it cannot be looked up just now. Airflow's
+        retries apply.
     :raises LumaConfigurationError: the connection cannot be used. Airflow does not retry it.
     :raises LumaGenerationFailed: the gateway says that it failed, with its reason. It may have been charged.
     :raises LumaGenerationNotFound: the gateway did not know the id for a minute.

@@ -245,6 +245,8 @@ class Submitter:
         self._accepted: deque[tuple[Slot, str]] = deque()
         #: Accepted ones whose cost the metric has not been told: that comes after their ids are stored.
         self._uncounted: list[Slot] = []
+        #: Whose each id is: two requests of one id are one video too few.
+        self._owners: dict[str, Slot] = {}
         self._unknown_in_a_row = 0
         self._refusals: dict[int, int] = {}
         #: Why nothing more is sent.
@@ -285,6 +287,7 @@ class Submitter:
     def submit(self, slots: Sequence[Slot], everything: Sequence[Slot]) -> None:
         """Submit; each slot says afterwards what has become of it."""
         waiting = deque(slots)
+        self._owners = {slot.request_id: slot for slot in everything if slot.request_id is not None}
         under_way: dict[Future[None], Slot] = {}
         progress = Progress("Submitted", everything, len(slots), self._log)
         try:
@@ -349,14 +352,14 @@ class Submitter:
         ids = []
         while self._accepted:
             slot, request_id = self._accepted[0]
-            self._note_accepted(slot, request_id)
+            self._note_accepted(slot, request_id, waiting)
             ids.append(request_id)
             self._accepted.popleft()
         for future in ended:
             slot = under_way[future]
             error = future.exception()
             if isinstance(error, LumaError) and error.request_id is not None:
-                self._note_accepted(slot, error.request_id)
+                self._note_accepted(slot, error.request_id, waiting)
                 ids.append(error.request_id)
             elif isinstance(error, LumaError):
                 self._refused(slot, error, waiting)
@@ -377,7 +380,15 @@ class Submitter:
             if cost is not None:
                 cost_estimated(cost, self._crew.hook.luma_conn_id)
 
-    def _note_accepted(self, slot: Slot, request_id: str) -> None:
+    def _note_accepted(self, slot: Slot, request_id: str, waiting: deque[Slot]) -> None:
+        owner = self._owners.setdefault(request_id, slot)
+        if owner is not slot:
+            lie = LumaSubmitOutcomeUnknown(
+                f"The gateway answered with {request_id}, which is request {owner.index}'s.",
+                prompt=None if slot.request is None else quoted_prompt(slot.request.prompt),
+            )
+            self._refused(slot, lie, waiting)
+            return
         self._unknown_in_a_row = 0
         self._uncounted.append(slot)
         slot.request_id, slot.status = request_id, BatchStatus.PENDING

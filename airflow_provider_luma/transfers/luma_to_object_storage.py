@@ -47,6 +47,8 @@ class LumaToObjectStorageOperator(WithLineage, BaseOperator):
     with request id, path, SHA-256, bytes, seconds and aspect ratio.
 
     :raises LumaInvalidRequest: an argument cannot be what was meant. Nothing was fetched.
+    :raises LumaConnectionNotFound: there is no such connection, or it cannot be looked up just now. Airflow's
+        retries apply.
     :raises LumaConfigurationError: the connection cannot be used. Nothing was fetched.
     :raises LumaCompletedWithoutVideo: the gateway gives no address for the id: wait for it first.
     :raises LumaVideoExpired: the address no longer holds, and no id is known to ask for another, or the fresh

@@ -34,7 +34,7 @@ from airflow_provider_luma.api.gateway import TOO_MANY, Fault, Miss
 from airflow_provider_luma.api.pacing import Pace
 from airflow_provider_luma.api.polling import Done, Durations, GaveUp, Pending
 from airflow_provider_luma.api.retry import backoff, retry_after_seconds
-from airflow_provider_luma.exceptions import LumaError
+from airflow_provider_luma.exceptions import LumaConnectionNotFound, LumaError
 from airflow_provider_luma.hooks.connection import DEFAULT_MAX_CONCURRENT_REQUESTS
 from airflow_provider_luma.hooks.luma import LumaAsyncHook
 from airflow_provider_luma.hooks.metrics import ChannelMetrics
@@ -310,6 +310,9 @@ class Channel:
         """Look the connection up, and give everybody who has come so far a place."""
         try:
             await self._hook.open()
+        except LumaConnectionNotFound as error:
+            # The worker has found it, so Airflow's database may be away.
+            log.warning("%s", error.what)
         except LumaError:
             raise
         except Exception as error:
@@ -366,6 +369,8 @@ class Channel:
         seen: Generation | Miss
         try:
             seen = await self._hook.look(waiter.wait.request_id, turn=self._turn)
+        except LumaConnectionNotFound as error:
+            seen = Miss(Fault.LOST, f"could not be asked: {error.what.rstrip('.')}")
         except LumaError as error:
             waiter.ended.set_result(GaveUp(error))
             return

@@ -88,11 +88,10 @@ def _killed(*names: str) -> Callable[[Site], AbstractContextManager[None]]:
 @contextlib.contextmanager
 def _paused(site: Site) -> Iterator[None]:
     """Have a triggerer sleep until the other has taken over all that it had, and wake it."""
-    holders = site.triggerer_jobs()
+    job = site.stack.triggerer_job(TRIGGERERS[0])
     sleeping = site.stack.pause(TRIGGERERS[0])
     try:
-        oldest = min(holders, default=None)
-        site.wait_until(lambda: oldest not in site.triggerer_jobs(), "the other has taken over", timeout=90)
+        site.wait_until(lambda: job not in site.triggerer_jobs(), "the other has taken over", timeout=90)
         yield
     finally:
         for process in sleeping:
@@ -247,7 +246,7 @@ FAULTS: dict[str, Fault] = {
             "kill -9 of the api-server, away for longer than the tasks' heartbeat time-out",
             Moment.SUBMITTING,
             _killed("api-server"),
-            20,
+            35,
         ),
         Fault("postgres-restarted", "PostgreSQL is restarted", Moment.SUBMITTING, _restarted(POSTGRES), 3),
         Fault("redis-restarted", "Redis is restarted", Moment.SUBMITTING, _restarted(REDIS), 3),

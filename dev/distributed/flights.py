@@ -150,7 +150,10 @@ def _judge_one(
     folder: Path,
     errors: str,
 ) -> None:
-    refused = [post for post in sent if not post.paid and post.fault in REFUSALS]
+    # What came late besides was refused none the less.
+    refused = [
+        post for post in sent if not post.paid and (post.fault or "").removeprefix("latency+") in REFUSALS
+    ]
     excused = [one for one in ids if one in failed]
     verdict.requests += 1
     verdict.posts += len(sent)

@@ -31,6 +31,9 @@ DISK = 24 * 2**20
 #: Seconds for an answer of the gateway, and to connect to it: short, so that its bad times are.
 EXTRA = '{"timeout": 10, "connect_timeout": 3, "typical_seconds": 20}'
 
+#: Longer than an api-server takes to restart, as it is in production (300 s).
+HEARTBEAT_TIMEOUT = "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT"
+
 #: States of a task from which nothing moves it any more.
 FINAL = frozenset({"success", "failed", "upstream_failed", "skipped", "removed"})
 
@@ -61,7 +64,12 @@ class Site:
         self.stack = DistributedStack(
             self.home / "airflow",
             dags=self._dags,
-            env={**QUICK_RECOVERY, "LUMA_FLIGHT_VIDEOS": str(self.videos), **(env or {})},
+            env={
+                **QUICK_RECOVERY,
+                HEARTBEAT_TIMEOUT: "20",
+                "LUMA_FLIGHT_VIDEOS": str(self.videos),
+                **(env or {}),
+            },
             concurrency=concurrency,
         )
         self.api = self.stack.api = PatientRest(self.stack.url, check=self.stack.check)

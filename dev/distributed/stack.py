@@ -104,7 +104,14 @@ class DistributedStack(AirflowStack):
             pid_file.unlink(missing_ok=True)
             own = ["--celery-hostname", f"{name}@%h", "--pid", str(pid_file)]
             return self.spawn(name, [*self._airflow, "celery", "worker", *own, "--skip-serve-logs"], env=env)
-        return super().start_component(name, kind="triggerer" if name in TRIGGERERS else kind, env=env)
+        if name not in TRIGGERERS:
+            return super().start_component(name, kind=kind, env=env)
+        # One after the other, so that it is known whose job is whose.
+        for other in TRIGGERERS:
+            while other in self.components and self.triggerer_job(other) is None:
+                self.check()
+                time.sleep(0.2)
+        return super().start_component(name, kind="triggerer", env=env)
 
     def _start_server(self, name: str, command: Sequence[str], port: int) -> Component:
         component = self.spawn(name, command)
@@ -161,6 +168,12 @@ class DistributedStack(AirflowStack):
         output = self.home / f"{name}.out"
         self._offsets[name] = output.stat().st_size if output.exists() else 0
         return super().spawn(name, argv, env=env)
+
+    def triggerer_job(self, name: str) -> int | None:
+        """Return the id of a triggerer's job; None while it has none."""
+        query = "SELECT min(id) FROM job WHERE job_type = 'TriggererJob' AND start_date > %(since)s"
+        found: int | None = self.select(query, since=self.components[name].started)[0][0]
+        return found
 
     # What happens to components
 

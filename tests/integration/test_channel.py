@@ -589,14 +589,15 @@ class TestTwentyThousandTriggersComeAndGo:
         with nothing_left(emulator):
             asyncio.run(run())
 
-    def test_by_errors(self, emulator: Emulator) -> None:
+    def test_by_errors(self, emulator: Emulator, connect: Callable[..., None]) -> None:
         emulator.add(request_id="bad", seconds=0, outcome="failed", reason="no")
+        connect(conn_id="luma_keyless", password="")
 
         async def run() -> set[str]:
             outcomes = set()
             for turn in range(self.COUNT // 500):
                 now = time.time()
-                conn_id = "luma_default" if turn % 2 else "nobody_has_this"
+                conn_id = "luma_default" if turn % 2 else "luma_keyless"
                 waits = [LumaStatusTrigger("bad", conn_id, now + 60, now, 0.2) for _ in range(500)]
                 async with running(waits) as tasks:
                     outcomes |= {event["error"]["kind"] for event in await asyncio.gather(*tasks)}

@@ -83,7 +83,7 @@ ROWS = {
         luma.LumaGenerationFailed, "up_for_retry", ("error-no-status", {"error": "boom"})
     ),
     "no id": Row(luma.LumaInvalidRequest, "failed", sensor={"request_id": "None"}),
-    "no connection": Row(luma.LumaConfigurationError, "failed", sensor={"luma_conn_id": "nobodys"}),
+    "no connection": Row(luma.LumaConnectionNotFound, "up_for_retry", sensor={"luma_conn_id": "nobodys"}),
 }
 
 
@@ -120,7 +120,7 @@ def test_each_error_ends_alike_in_each_mode(
     assert outcome.state == ("skipped" if skips else row.state), outcome
     message = str(outcome.error)
     assert emulator.key not in message
-    if row.error not in (luma.LumaInvalidRequest, luma.LumaConfigurationError):
+    if row.error not in (luma.LumaInvalidRequest, luma.LumaConnectionNotFound):
         assert REQUEST_ID in message, "the reader must learn which generation it is about"
         assert "paid for" in message or "charge" in message, "and what it means for money"
     assert emulator.paid == 0

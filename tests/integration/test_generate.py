@@ -10,6 +10,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTas
 
 from airflow_provider_luma.exceptions import (
     LumaConfigurationError,
+    LumaConnectionNotFound,
     LumaError,
     LumaInvalidRequest,
     LumaKeyRefused,
@@ -124,7 +125,7 @@ class TestAConnectionThatCannotBeUsed:
         assert emulator.requests == []
 
     def test_that_does_not_exist_says_how_to_add_it(self, context: dict[str, Any]) -> None:
-        with pytest.raises(LumaConfigurationError, match="airflow connections add nope"):
+        with pytest.raises(LumaConnectionNotFound, match="airflow connections add nope"):
             generate(context, luma_conn_id="nope")
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +12,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowException, AirflowSkipException, TaskDeferred
 
 from airflow_provider_luma.exceptions import (
-    LumaConfigurationError,
+    LumaConnectionNotFound,
     LumaError,
     LumaGenerationFailed,
     LumaGenerationModerated,
@@ -260,11 +262,29 @@ class TestDeferral:
             sensor_in("deferred", "r").resume_execution("__fail__", {"error": "boom"}, context)
         assert not isinstance(raised.value, (TaskDeferralError, TaskDeferralTimeout))
 
-    def test_a_connection_that_is_gone_ends_the_wait_with_a_word(self) -> None:
+    def test_a_connection_that_is_gone_for_too_long_ends_the_wait_with_a_word(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("airflow_provider_luma.api.polling.NO_ANSWER_WINDOW", 0.5)
         now = time.time()
         (event,) = events_of(LumaStatusTrigger("r", "no_such_connection", now + 20, now, 0.1))
-        assert event["error"]["kind"] == "configuration"
-        assert "no_such_connection" in event["error"]["message"]
+        assert event["error"]["kind"] == "gateway"
+        assert "no Airflow connection with the id 'no_such_connection'" in event["error"]["message"]
+        assert "paid for" in event["error"]["message"]
+
+    def test_a_connection_that_comes_back_is_gone_on_with(
+        self, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Airflow says that there is no such connection when its database is away, too."""
+        emulator.add(request_id="r", seconds=0)
+        found = os.environ["AIRFLOW_CONN_LUMA_DEFAULT"]
+        monkeypatch.delenv("AIRFLOW_CONN_LUMA_DEFAULT")
+        back = threading.Timer(0.5, monkeypatch.setenv, ("AIRFLOW_CONN_LUMA_DEFAULT", found))
+        back.start()
+        now = time.time()
+        (event,) = events_of(LumaStatusTrigger("r", "luma_default", now + 20, now, 0.1))
+        back.join()
+        assert event["outcome"] == "completed"
 
     def test_a_cancelled_trigger_sends_nothing_more(self, emulator: Emulator) -> None:
         emulator.add(request_id="r", seconds=60)
@@ -296,7 +316,7 @@ class TestBadInput:
         assert emulator.requests == []
 
     def test_a_missing_connection_is_a_clear_word(self, context: dict[str, Any]) -> None:
-        with pytest.raises(LumaConfigurationError, match="airflow connections add other"):
+        with pytest.raises(LumaConnectionNotFound, match="airflow connections add other"):
             sensor_in("poke", "r", luma_conn_id="other").execute(context)
 
     @pytest.mark.parametrize("poke_interval", [0, 0.01, -1, "5"])

@@ -60,6 +60,7 @@ NO_RETRY = {
 RETRY = {
     "LumaBatchFailed",
     "LumaCompletedWithoutVideo",
+    "LumaConnectionNotFound",
     "LumaDownloadFailed",
     "LumaError",
     "LumaFirewallRefused",

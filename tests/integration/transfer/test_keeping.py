@@ -21,7 +21,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, Asset
 
 from airflow_provider_luma.exceptions import (
-    LumaConfigurationError,
+    LumaConnectionNotFound,
     LumaDownloadFailed,
     LumaError,
     LumaInvalidRequest,
@@ -796,7 +796,7 @@ class TestTheConnection:
         self, emulator: Emulator, folder: Path, done: str, context: dict[str, Any], airflow_database: Path
     ) -> None:
         for fields in ({"request_id": done}, {"video_url": emulator.video_url(done)}):
-            with pytest.raises(LumaConfigurationError, match="nobody_has_this"):
+            with pytest.raises(LumaConnectionNotFound, match="nobody_has_this"):
                 keep(folder / "a.mp4", luma_conn_id="nobody_has_this", **fields).execute(context)
         assert emulator.requests == []
         assert names(folder) == []
