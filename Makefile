@@ -29,7 +29,8 @@ export UV_CACHE_DIR ?= $(cache)/uv
 export TMPDIR := $(cache)/tmp
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-crash test-browser test-observed test-distributed distributed screenshots crash takeover many compat release-check docs docs-tables lint \
+.PHONY: help demo up test test-crash test-browser test-observed test-distributed distributed reliability-page \
+	screenshots crash takeover many compat release-check docs docs-tables lint \
 	fix clean bench bench-loop bench-triggerer bench-crowd bench-tasks bench-schedule bench-refused bench-page
 
 help: ## list the targets
@@ -70,9 +71,14 @@ test-distributed: $(spread) ## break a distributed Airflow (PostgreSQL, Redis, C
 	@mkdir -p $(TMPDIR)
 	$(bin)/python -m pytest tests/system/test_distributed.py $(ARGS)
 
-distributed: $(spread) ## the same with a hundred in flight, then load and soak: 110 minutes; writes benchmarks/results [NAMES=soak]
+distributed: $(spread) ## the same with a hundred in flight, then load and soak: 100 minutes; writes benchmarks/results [NAMES=soak]
 	@mkdir -p $(TMPDIR)
+	LUMA_HOSTILE_RESULTS=$(CURDIR)/benchmarks/results/reliability/hostile.json \
+	    $(bin)/python -m pytest -q tests/integration/test_hostile.py
 	$(bin)/python -m dev.distributed $(NAMES) $(ARGS)
+
+reliability-page: $(spread) ## write what `make distributed` has shown into docs/reliability.md
+	$(bin)/python -m dev.distributed.page
 
 screenshots: $(stamp) ## take the pictures of the docs anew, by the same clicks [all that are taken: .cache/screenshots]
 	@mkdir -p $(TMPDIR) $(cache)/screenshots

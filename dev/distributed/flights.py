@@ -150,10 +150,7 @@ def _judge_one(
     folder: Path,
     errors: str,
 ) -> None:
-    # What came late besides was refused none the less.
-    refused = [
-        post for post in sent if not post.paid and (post.fault or "").removeprefix("latency+") in REFUSALS
-    ]
+    refused = [post for post in sent if not post.paid and _refused(post.fault)]
     excused = [one for one in ids if one in failed]
     verdict.requests += 1
     verdict.posts += len(sent)
@@ -178,6 +175,11 @@ def _judge_one(
     else:
         ending = Ending.NOT_MADE
     verdict.endings[ending] += 1
+
+
+def _refused(faults: str | None) -> bool:
+    """Return whether an answer was a refusal; it may have come late, besides."""
+    return bool({*(faults or "").split("+")} & REFUSALS)
 
 
 def left_in(folder: Path) -> list[str]:

@@ -106,10 +106,11 @@ class DistributedStack(AirflowStack):
             return self.spawn(name, [*self._airflow, "celery", "worker", *own, "--skip-serve-logs"], env=env)
         if name not in TRIGGERERS:
             return super().start_component(name, kind=kind, env=env)
-        # One after the other, so that it is known whose job is whose.
-        for other in TRIGGERERS:
-            while other in self.components and self.triggerer_job(other) is None:
-                self.check()
+        # One after the other, so that it is known whose job is whose; but not for long, since somebody who
+        # starts them may be about to start the database, too.
+        deadline = time.monotonic() + 20
+        with contextlib.suppress(self.DATABASE_ERRORS):
+            while any(self._has_no_job(other) for other in TRIGGERERS) and time.monotonic() < deadline:
                 time.sleep(0.2)
         return super().start_component(name, kind="triggerer", env=env)
 
@@ -174,6 +175,10 @@ class DistributedStack(AirflowStack):
         query = "SELECT min(id) FROM job WHERE job_type = 'TriggererJob' AND start_date > %(since)s"
         found: int | None = self.select(query, since=self.components[name].started)[0][0]
         return found
+
+    def _has_no_job(self, name: str) -> bool:
+        component = self.components.get(name)
+        return component is not None and component.alive() and self.triggerer_job(name) is None
 
     # What happens to components
 
