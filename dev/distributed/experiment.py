@@ -256,7 +256,7 @@ def load(site: Site, batch: int = 2000, mapped: int = 300) -> Result:
         in_flight=batch + mapped,
         seconds_to_end=time.monotonic() - began,
         revived=dict(site.stack.revived - revived),
-        more={"seconds": seconds, "silence": dict(health.silence), "sizes": health.sizes},
+        more={"seconds": seconds, "silence": dict(health.silence), "sizes": dict(health.sizes)},
     )
 
 
@@ -312,6 +312,6 @@ def soak(site: Site, seconds: float = 1800, fleet: Fleet | None = None, *, every
             "bad": {f"{target} {name}": count for (target, name), count in sorted(met.items())},
             "silence": dict(health.silence),
             "drifts": drifts,
-            "sizes": health.sizes,
+            "sizes": dict(health.sizes),
         },
     )
