@@ -14,6 +14,7 @@ import shutil
 import signal
 import sys
 import time
+import traceback
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -80,8 +81,9 @@ def _main(options: argparse.Namespace) -> int:
         for name in options.names:
             try:
                 result = EXPERIMENTS[name](site)
-            except TimeoutError as error:
-                say(f"VIOLATION: {name} did not come to an end: {error}")
+            except Exception as error:
+                say(f"VIOLATION: {name} did not come to an end: {type(error).__name__}: {error}")
+                traceback.print_exc()
                 kept = False
                 continue
             kept = told(result, say) and kept

@@ -190,7 +190,8 @@ def _key_rotated(site: Site) -> Iterator[None]:
     site.gateway.key = secrets.token_hex(16)
     yield
     body = {"connection_id": CONNECTION, "conn_type": "luma", "password": site.gateway.key}
-    site.api.call("PATCH", f"connections/{CONNECTION}?update_mask=password", body)
+    path = f"connections/{CONNECTION}?update_mask=password"
+    site.wait_until(lambda: site.api.call("PATCH", path, body), "the connection has the new key")
 
 
 # --- the destination ----------------------------------------------------------------------------------------

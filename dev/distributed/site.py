@@ -8,9 +8,10 @@ import secrets
 import shutil
 import subprocess
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import requests
+import tenacity
 
 from airflow_provider_luma.emulator import Emulator
 from airflow_provider_luma.emulator.models import GENERATE
@@ -140,7 +141,7 @@ class Site:
                 (task, index, state) for task, index, state, _ in self.tasks(flight) if state not in FINAL
             ]
             verdict.violations += [f"{task} {index} has been left {state}" for task, index, state in stuck]
-        left = self.stack.select("SELECT count(*) FROM trigger")[0][0]
+        left = self._select("SELECT count(*) FROM trigger")[0][0]
         if left:
             verdict.violations.append(f"{left} triggers were left in the database")
         return verdict
@@ -149,7 +150,7 @@ class Site:
 
     def tasks(self, flight: Flight) -> list[tuple[str, int, str, int]]:
         """Return task, map index, state and number of the try of each task of a flight."""
-        return self.stack.select(
+        return self._select(
             "SELECT task_id, map_index, state, try_number FROM task_instance WHERE run_id = %(run)s "
             "AND dag_id = %(dag)s ORDER BY task_id, map_index",
             run=flight.run_id,
@@ -170,21 +171,33 @@ class Site:
     def deferred(self, flight: Flight) -> int:
         """Return how many tasks of a flight wait in a triggerer that has them."""
         return int(
-            self.stack.select(
+            self._select(
                 "SELECT count(*) FROM task_instance JOIN trigger ON trigger.id = trigger_id "
                 "WHERE run_id = %(run)s AND triggerer_id IS NOT NULL",
                 run=flight.run_id,
             )[0][0]
         )
 
+    def _select(self, query: str, **parameters: str) -> list[Any]:
+        """Return the rows of a query; wait for a server that is just coming up."""
+        for attempt in tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(self.stack.DATABASE_ERRORS),
+            stop=tenacity.stop_after_delay(30),
+            wait=tenacity.wait_fixed(0.5),
+            reraise=True,
+        ):
+            with attempt:
+                rows = self.stack.select(query, **parameters)
+        return rows
+
     def triggerer_jobs(self) -> dict[int, int]:
         """Return how many triggers each triggerer's job holds."""
         query = "SELECT triggerer_id, count(*) FROM trigger WHERE triggerer_id IS NOT NULL GROUP BY 1"
-        return dict(self.stack.select(query))
+        return dict(self._select(query))
 
     def ended(self, flight: Flight) -> bool:
         """Tell whether a flight's run has ended."""
-        rows = self.stack.select(
+        rows = self._select(
             "SELECT state FROM dag_run WHERE run_id = %(run)s AND dag_id = %(dag)s",
             run=flight.run_id,
             dag=DAG_ID,
