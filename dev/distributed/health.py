@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Seconds without a heartbeat after which Airflow, by default, calls a scheduler or a triggerer unhealthy.
 UNHEALTHY = 30.0
+#: How many jobs of a kind live: the newest. Those of processes that were killed stay in the database.
+JOBS = {"SchedulerJob": 1, "TriggererJob": len(TRIGGERERS)}
 
 
 class Health:
@@ -42,11 +44,14 @@ class Health:
         now = time.monotonic()
         if now >= self._beats_at:
             self._beats_at = now + 1
-            for kind, age in self._stack.select(
-                "SELECT job_type, extract(epoch FROM now() - max(latest_heartbeat)) FROM job "
-                "WHERE state = 'running' GROUP BY job_type"
-            ):
-                self.silence[kind] = max(self.silence[kind], float(age))
+            for kind, count in JOBS.items():
+                for (age,) in self._stack.select(
+                    "SELECT extract(epoch FROM now() - latest_heartbeat) FROM job "
+                    "WHERE job_type = %(kind)s ORDER BY id DESC LIMIT %(count)s",
+                    kind=kind,
+                    count=count,
+                ):
+                    self.silence[kind] = max(self.silence[kind], float(age))
         if now >= self._sizes_at:
             self._sizes_at = now + self._every
             for name in AIRFLOW:
