@@ -373,6 +373,7 @@ class LumaGenerateBatchOperator(WithLineage, BaseOperator):
             results = self._push(context, slots)
         self._tell_assets(context, slots)
         self.log.info("%d requests: %s", len(slots), summary(slots) or "none")
+        self._name_what_is_missing(slots)
         if too_many_failed(slots, self.fail_on, self.max_failures):
             raise self._failed(slots, records)
         ledger.finish({str(slot.request_id) for slot in slots if slot.status is BatchStatus.COMPLETED})
@@ -470,7 +471,7 @@ class LumaGenerateBatchOperator(WithLineage, BaseOperator):
             if isinstance(outlet, Asset):
                 context["outlet_events"][outlet].extra.update(extra)
 
-    def _name(self, slots: Sequence[Slot]) -> None:
+    def _name_what_is_missing(self, slots: Sequence[Slot]) -> None:
         """Name in the log each request that is paid for, or may be, and has no video."""
         paid = [(slot, error["message"]) for slot in slots if slot.maybe_paid and (error := slot.error)]
         for slot, message in paid[:MOST_TOLD]:
@@ -480,7 +481,6 @@ class LumaGenerateBatchOperator(WithLineage, BaseOperator):
 
     def _failed(self, slots: Sequence[Slot], records: BatchRecords) -> LumaBatchFailed:
         what = f"Of {len(slots)} requests: {summary(slots)}."
-        self._name(slots)
         if not records.ids_stored and any(slot.maybe_paid for slot in slots):
             return LumaBatchFailedForGood(
                 what,

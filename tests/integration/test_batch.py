@@ -60,6 +60,24 @@ def asked_for(emulator: Emulator) -> Counter[str]:
 
 
 class TestABatch:
+    @pytest.mark.parametrize("fail_on", ["any", "none"])
+    def test_names_in_its_log_each_that_is_paid_for_and_has_no_video(
+        self, fail_on: str, emulator: Emulator, context: dict[str, Any], logged: Callable[[], str]
+    ) -> None:
+        emulator.next(outcome="failed", reason="no luck", times=6)
+        emulator.misbehave("generate", "500", after=6)
+        operator = batch(prompts(8), fail_on=fail_on)
+        if fail_on == "any":
+            with pytest.raises(LumaBatchFailed):
+                run(operator, context)
+        else:
+            run(operator, context)
+        errors = [line for line in logged().splitlines() if "Request " in line and "Submitted" not in line]
+        for request_id, generation in emulator.generations.items():
+            named = [line for line in errors if request_id in line]
+            assert bool(named) == (generation.outcome == "failed"), (request_id, errors)
+        assert any("(no id)" in line and "The prompt: 'jellyfish" in line for line in errors)
+
     @both_modes
     def test_returns_a_result_for_each_in_order(
         self,
