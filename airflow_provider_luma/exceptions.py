@@ -13,13 +13,17 @@ no id is known), what that means for money, what to do next. The class says whet
 
 from __future__ import annotations
 
-from typing import ClassVar, TypedDict
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, ClassVar, TypedDict
 
 from airflow.providers.common.compat.sdk import (
     AirflowException,
     AirflowFailException,
     AirflowSensorTimeout,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class ErrorSummary(TypedDict):
@@ -111,7 +115,27 @@ class LumaConnectionNotFound(LumaError):
     """
 
     kind = "connection_not_found"
-    money = "Nothing was sent by this try, and it is charged for nothing."
+    money = "Nothing was sent just now, and nothing is charged for it; what was paid for before stays so."
+
+    def about(self, request_id: str | None, money: str) -> LumaConnectionNotFound:
+        """Return the same error where something has been paid for."""
+        return LumaConnectionNotFound(
+            self.what, request_id=request_id, money=money, next_step=self._next_step
+        )
+
+    @classmethod
+    @contextmanager
+    def of_a_wait(cls, request_id: str) -> Iterator[None]:
+        """Have such an error name the generation that is waited for."""
+        try:
+            yield
+        except cls as error:
+            if error.request_id is not None:
+                raise
+            raise error.about(
+                request_id,
+                "The generation is paid for and not affected; a retry or a clear goes on with it for free.",
+            ) from None
 
 
 class LumaInvalidRequest(LumaError, AirflowFailException, ValueError):

@@ -28,7 +28,7 @@ from airflow_provider_luma.api.models import (
     is_web_address,
     usable_request_id,
 )
-from airflow_provider_luma.api.text import one_line, without_credentials
+from airflow_provider_luma.api.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -438,7 +438,9 @@ def _no_address(url: Any, answer: Answer) -> str | None:
     """Return what stands where the address of a video should; ``None`` if nothing does, or what is secret."""
     if not isinstance(url, str) or not url.strip() or answer.gives_away(url):
         return None
-    return f"the address is {one_line(without_credentials(url), 80)!r}"
+    # What stands before an @ or after ? and # may be secret, in whatever is no address.
+    shown = re.split(r"[?#]", url, maxsplit=1)[0].rpartition("@")
+    return f"the address is {one_line('…@' * bool(shown[1]) + shown[2], 80)!r}"
 
 
 def _unusable(answer: Answer, what: str) -> Miss:

@@ -327,7 +327,8 @@ class LumaHook(HttpHook):
             gateway is raised; what a series of such looks means is the business of who waits.
         :raises LumaConfigurationError: the connection cannot be used.
         """
-        steps = look(request_id, self.status_id_field)
+        with LumaConnectionNotFound.of_a_wait(request_id):
+            steps = look(request_id, self.status_id_field)
         looked(self.luma_conn_id)
         seen, self._status_id_field = self._answered(steps)
         return seen
@@ -559,6 +560,8 @@ class LumaAsyncHook(BaseHook):
         self._line: _Line | None = None
         self._looking_up = asyncio.Lock()
         self._looked_up_at = 0.0
+        #: What the last look-up came to, if it came to nothing.
+        self._not_found: LumaConnectionNotFound | None = None
 
     @property
     def settings(self) -> LumaSettings | None:
@@ -584,7 +587,8 @@ class LumaAsyncHook(BaseHook):
         :return: what the gateway says, or what the look came to where it says nothing usable.
         :raises LumaConfigurationError: the connection cannot be used.
         """
-        await self._ready()  # which says what the id's field is
+        with LumaConnectionNotFound.of_a_wait(request_id):
+            await self._ready()  # which says what the id's field is
         steps = look(request_id, self.status_id_field)
         try:
             call = next(steps)
@@ -647,6 +651,9 @@ class LumaAsyncHook(BaseHook):
         line = self._line
         if line is None:
             async with self._looking_up:
+                if self._line is None and self._not_found and self._since_look_up() < RENEW_PAUSE:
+                    # Somebody has just asked, for everybody.
+                    raise self._not_found.with_traceback(None)
                 return self._line or await self._look_up()
         if self._since_look_up() > RENEW_AFTER and not self._looking_up.locked():
             # One renews; the others go on with what there is.
@@ -678,7 +685,13 @@ class LumaAsyncHook(BaseHook):
     async def _look_up(self) -> _Line:
         """Look the connection up and return the line it leads to: the present one if nothing has changed."""
         self._looked_up_at = time.monotonic()
-        settings = settings_from(await _found_async(self.luma_conn_id), self.luma_conn_id)
+        try:
+            found = await _found_async(self.luma_conn_id)
+        except LumaConnectionNotFound as error:
+            self._not_found = error
+            raise
+        self._not_found = None
+        settings = settings_from(found, self.luma_conn_id)
         present = self._line
         if present is not None and present.settings == settings:
             return present

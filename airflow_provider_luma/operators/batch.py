@@ -32,6 +32,7 @@ from airflow_provider_luma.api.text import one_line
 from airflow_provider_luma.exceptions import (
     LumaBatchFailed,
     LumaBatchFailedForGood,
+    LumaConnectionNotFound,
     LumaError,
     LumaGatewayError,
     LumaInvalidRequest,
@@ -253,6 +254,10 @@ class LumaGenerateBatchOperator(WithLineage, BaseOperator):
                 self._learn(hook, slots, self._slots_at_hand())
                 return self._conclude(context, hook, slots, records, ledger)
         except BaseException as error:
+            if isinstance(error, LumaConnectionNotFound) and store is not None:
+                raise error.about(
+                    None, "What was accepted is paid for, as the XCom results says; a retry goes on with it."
+                ) from None
             if store is not None or isinstance(error, LumaBatchFailedForGood):
                 raise
             raise not_delivered(error, None) from error

@@ -48,6 +48,7 @@ from airflow_provider_luma.api.submission import (
 )
 from airflow_provider_luma.api.text import quoted_prompt
 from airflow_provider_luma.exceptions import (
+    LumaConnectionNotFound,
     LumaError,
     LumaGenerationFailed,
     LumaInvalidRequest,
@@ -292,7 +293,7 @@ class LumaGenerateOperator(WithLineage, BaseOperator):
                 "which request; the log of its first part does."
             )
         try:
-            with LumaHook(self.luma_conn_id) as hook:
+            with LumaConnectionNotFound.of_a_wait(request_id), LumaHook(self.luma_conn_id) as hook:
                 self._learn(hook, request_id)
                 event = event_of(hook, request_id)
                 keeper = self._keeper(hook, context)

@@ -33,7 +33,7 @@ from airflow_provider_luma.exceptions import (
     LumaSubmitOutcomeUnknown,
 )
 from airflow_provider_luma.hooks.metrics import cost_estimated
-from airflow_provider_luma.steps.submit import write_patiently
+from airflow_provider_luma.steps.submit import Patience
 from airflow_provider_luma.version_compat import NEVER_EXPIRE
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ class BatchRecords:
         self._stored_pages = 0
         self._ledger = ledger
         self._log = log
+        self._patience = Patience(log)
         #: Whether every id that is known is stored, so that a retry pays for nothing again.
         self.ids_stored = store is not None
         if store is not None:
@@ -117,7 +118,9 @@ class BatchRecords:
     def write_ids(self, request_ids: Sequence[str]) -> None:
         """Store ids that are paid for: an error of that stops nothing."""
         try:
-            write_patiently(self.write)
+            self._patience.write(
+                self.write, f"ids of paid generations, {', '.join(request_ids) or 'see above'}"
+            )
         except Exception:
             self.ids_stored = False
             self._log.exception(

@@ -27,11 +27,13 @@ if TYPE_CHECKING:
 
 #: Key of the task state store under which the record of a submit is kept.
 SUBMIT_KEY = "luma"
-#: Seconds for which an id that is paid for is tried to be stored. By default, Airflow gives up a task that it
-#: has not heard of for as long.
+#: Seconds for which a task tries to store ids that are paid for. By default, Airflow gives up a task that it
+#: has not heard of for as long; its supervisor may end it earlier, after ``[workers] max_failed_heartbeats``.
 PATIENCE = 300.0
 #: Seconds between two such tries; each has retries of Airflow's own.
 PAUSE = 1.0
+#: How the names of errors end that the HTTP client of Airflow's SDK raises when nobody answers.
+_AWAY = ("ConnectError", "ReadError", "WriteError", "CloseError", "Timeout", "ProtocolError")
 #: What a person does about an unknown outcome.
 STATE_STORE_HELP = (
     "Then decide: in this task's state store (Airflow's UI or REST API), delete the key 'luma' to submit "
@@ -96,29 +98,61 @@ def state_store(context: Context, *, durable: bool, log: Any = None) -> Any:
     return store
 
 
-def write_patiently(write: Callable[[], None]) -> None:
+class Patience:
     """
-    Store what is paid for: again and again while Airflow's api-server is away, for :data:`PATIENCE` seconds.
+    Stores what is paid for, again and again while Airflow's api-server is away: for :data:`PATIENCE` seconds
+    from the first failure on, once and not for each write.
 
-    Any other error is raised at once: an answer that refuses the write says that this try has been given up.
+    :param log: is told at the first failure what is not stored: nobody knows how long this process has.
     """
-    for attempt in tenacity.Retrying(
-        retry=tenacity.retry_if_exception(_is_away),
-        stop=tenacity.stop_after_delay(PATIENCE),
-        wait=tenacity.wait_fixed(PAUSE),
-        reraise=True,
-    ):
-        with attempt:
-            write()
+
+    def __init__(self, log: Any) -> None:
+        self._log = log
+        self._ends_at: float | None = None
+
+    def write(self, write: Callable[[], None], what: str) -> None:
+        """
+        Call ``write`` until it succeeds or the time is over.
+
+        Any other error is raised at once: an answer that refuses says that another try has the task.
+
+        :param what: is not stored as long as this fails.
+        """
+        for attempt in tenacity.Retrying(
+            retry=tenacity.retry_if_exception(_is_away),
+            stop=self._is_over,
+            wait=tenacity.wait_fixed(PAUSE),
+            before_sleep=lambda state: self._tell(state, what),
+            reraise=True,
+        ):
+            with attempt:
+                write()
+
+    def _is_over(self, state: tenacity.RetryCallState) -> bool:
+        now = time.monotonic()
+        if self._ends_at is None:
+            self._ends_at = now + PATIENCE
+        return now >= self._ends_at
+
+    def _tell(self, state: tenacity.RetryCallState, what: str) -> None:
+        if state.attempt_number == 1:
+            self._log.error(
+                "Not stored yet, because Airflow's API server is away: %s. Note it: if this process ends "
+                "before the server is back, a retry will not find it.",
+                what,
+            )
 
 
 def _is_away(error: BaseException) -> bool:
-    """Return whether Airflow's SDK says by an error that no answer of its api-server came, or a 5xx."""
+    """Return whether Airflow's SDK says by an error that its api-server did not answer, or answered a 5xx."""
     detail = getattr(getattr(error, "error", None), "detail", None)
-    if not isinstance(detail, dict) or "status_code" not in detail:
+    if not isinstance(detail, dict):
         return False
-    status = detail["status_code"]
-    return status is None or (isinstance(status, int) and status >= 500)
+    status = detail.get("status_code")
+    if isinstance(status, int):
+        return status >= 500
+    # Whatever the supervisor did not expect comes without a status: this is what its HTTP client raises.
+    return str(detail.get("exception_type")).endswith(_AWAY)
 
 
 class Record:
@@ -134,6 +168,7 @@ class Record:
         self.fingerprint = fingerprint
         self._max_tries = int(context["ti"].max_tries or 0)
         self._log = log
+        self._patience = Patience(log)
         #: Whether this try has written that it is about to send.
         self.intended = False
         #: Whether there is a store.
@@ -173,7 +208,10 @@ class Record:
         if self._store is None:
             return False
         try:
-            write_patiently(lambda: self._write(phase, request_id))
+            self._patience.write(
+                lambda: self._write(phase, request_id),
+                f"the id of a paid generation, request {request_id} ({phase.value})",
+            )
         except Exception:
             self._log.exception(
                 "The id of a paid generation could not be stored: request %s (%s). Note it: a retry of "

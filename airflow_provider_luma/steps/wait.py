@@ -19,7 +19,12 @@ from airflow_provider_luma.api.events import event_of, generation_of
 from airflow_provider_luma.api.polling import MIN_POKE_INTERVAL, Done, GaveUp, Pending
 from airflow_provider_luma.api.retry import MAX_WORKER_PAUSE
 from airflow_provider_luma.api.text import one_line, shown_url
-from airflow_provider_luma.exceptions import LumaError, LumaVideoNotDelivered, LumaWaitTimeout
+from airflow_provider_luma.exceptions import (
+    LumaConnectionNotFound,
+    LumaError,
+    LumaVideoNotDelivered,
+    LumaWaitTimeout,
+)
 from airflow_provider_luma.hooks.metrics import generation_completed
 from airflow_provider_luma.triggers.luma import LumaStatusTrigger
 from airflow_provider_luma.version_compat import TRIGGER_TIMEOUT
@@ -65,7 +70,8 @@ def look_until_ended(hook: LumaHook, wait: Wait, log: Any, hand_over: Callable[[
         What one more look confirms (a refused key, say) is said here and now, not minutes later: it is not
         called for that.
     """
-    wait.schedule = hook.schedule
+    with LumaConnectionNotFound.of_a_wait(wait.request_id):
+        wait.schedule = hook.schedule
     while True:
         try:
             seen = hook.look(wait.request_id)

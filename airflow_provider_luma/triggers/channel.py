@@ -32,7 +32,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from airflow_provider_luma.api.gateway import TOO_MANY, Fault, Miss
 from airflow_provider_luma.api.pacing import Pace
-from airflow_provider_luma.api.polling import Done, Durations, GaveUp, Pending
+from airflow_provider_luma.api.polling import NO_ANSWER_WINDOW, Done, Durations, GaveUp, Pending
 from airflow_provider_luma.api.retry import backoff, retry_after_seconds
 from airflow_provider_luma.exceptions import LumaConnectionNotFound, LumaError
 from airflow_provider_luma.hooks.connection import DEFAULT_MAX_CONCURRENT_REQUESTS
@@ -182,6 +182,8 @@ class Channel:
         self._report: asyncio.TimerHandle | None = None
         #: All waits that have not ended.
         self._waiters: set[_Waiter] = set()
+        #: Since when Airflow gives no such connection, by the monotonic clock.
+        self._missing_since: float | None = None
         #: Whether the connection has been looked up, or at least been tried: until then no look has a place.
         self._opened = False
         #: (due by the loop's clock, number, waiter); those that have left stay in it for a while.
@@ -311,8 +313,8 @@ class Channel:
         try:
             await self._hook.open()
         except LumaConnectionNotFound as error:
-            # The worker has found it, so Airflow's database may be away.
-            log.warning("%s", error.what)
+            # Every look tries again.
+            log.warning("%s The waits go on.", error.what)
         except LumaError:
             raise
         except Exception as error:
@@ -370,13 +372,20 @@ class Channel:
         try:
             seen = await self._hook.look(waiter.wait.request_id, turn=self._turn)
         except LumaConnectionNotFound as error:
-            seen = Miss(Fault.LOST, f"could not be asked: {error.what.rstrip('.')}")
+            # The worker has found it, so Airflow's database may be away: for as long as that may take.
+            self._missing_since = self._missing_since or time.monotonic()
+            if time.monotonic() - self._missing_since > NO_ANSWER_WINDOW:
+                waiter.ended.set_result(GaveUp(error))
+                return
+            seen = Miss(Fault.LOST, f"was not asked: {error.what.rstrip('.')}")
         except LumaError as error:
             waiter.ended.set_result(GaveUp(error))
             return
         except Exception as error:
             # The connection could not be looked up just now, say: a failed look, no more.
             seen = Miss(Fault.LOST, f"could not be asked: {plain_reason(error)}")
+        else:
+            self._missing_since = None
         self._heed_answer(seen, sent_at)
         now = time.time()
         decision = waiter.wait.after(seen, now)

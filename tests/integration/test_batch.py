@@ -59,6 +59,22 @@ def asked_for(emulator: Emulator) -> Counter[str]:
     return Counter(generation.prompt for generation in emulator.generations.values())
 
 
+class TestTwoRequestsOfOneId:
+    def test_the_second_stays_unknown_and_is_never_sent_again(
+        self, emulator: Emulator, context: dict[str, Any], ti: FakeTaskInstance
+    ) -> None:
+        """Also where the first was submitted by an earlier try."""
+        run(batch(prompts(1)), context)
+        (first,) = emulator.generations
+        context["ti"].max_tries = 0
+        emulator.misbehave("generate", "wrong-id", request_id=first)
+        for _ in range(2):
+            with pytest.raises(LumaBatchFailed, match=r"left no word|which is request 0's"):
+                run(batch(prompts(2)), context)
+            assert statuses(ti.xcoms["results"])[1] == "unknown"
+        assert emulator.count("generate") == 2
+
+
 class TestABatch:
     @pytest.mark.parametrize("fail_on", ["any", "none"])
     def test_names_in_its_log_each_that_is_paid_for_and_has_no_video(

@@ -111,7 +111,13 @@ LIES = [
     no_address("`data:`", "data:video/mp4;base64,AAAA", "data:video/mp4;base64,AAAA'"),
     no_address("`ftp:`", "ftp://127.0.0.1/video.mp4", "ftp://127.0.0.1/video.mp4'"),
     no_address(
-        "an address with credentials", "http://somebody:hunter2@127.0.0.1/v.mp4", "http://", unsaid="hunter2"
+        "an address with credentials", "http://somebody:hunter2@127.0.0.1/v.mp4", "…@127", unsaid="hunter2"
+    ),
+    no_address(
+        "what holds credentials and is no address", "somebody:hunter2@host/v", "…@host", unsaid="hunter2"
+    ),
+    no_address(
+        "what holds a signature and is no address", "//host/v.mp4#sig=hunter2", "//host/v", unsaid="hunter2"
     ),
     no_address(
         "an address with a line break and a header", "http://127.0.0.1/v.mp4\r\nX-Injected: yes", "http://"

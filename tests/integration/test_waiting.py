@@ -265,10 +265,12 @@ class TestDeferral:
     def test_a_connection_that_is_gone_for_too_long_ends_the_wait_with_a_word(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("airflow_provider_luma.api.polling.NO_ANSWER_WINDOW", 0.5)
+        monkeypatch.setattr("airflow_provider_luma.triggers.channel.NO_ANSWER_WINDOW", 0.5)
         now = time.time()
-        (event,) = events_of(LumaStatusTrigger("r", "no_such_connection", now + 20, now, 0.1))
-        assert event["error"]["kind"] == "gateway"
+        trigger = LumaStatusTrigger("id-1", "no_such_connection", now + 20, now, 0.1, answered=True)
+        (event,) = events_of(trigger)
+        assert event["error"]["kind"] == "connection_not_found"
+        assert "Request id: id-1." in event["error"]["message"]
         assert "no Airflow connection with the id 'no_such_connection'" in event["error"]["message"]
         assert "paid for" in event["error"]["message"]
 
@@ -279,6 +281,7 @@ class TestDeferral:
         emulator.add(request_id="r", seconds=0)
         found = os.environ["AIRFLOW_CONN_LUMA_DEFAULT"]
         monkeypatch.delenv("AIRFLOW_CONN_LUMA_DEFAULT")
+        monkeypatch.setattr("airflow_provider_luma.hooks.luma.RENEW_PAUSE", 0.1)
         back = threading.Timer(0.5, monkeypatch.setenv, ("AIRFLOW_CONN_LUMA_DEFAULT", found))
         back.start()
         now = time.time()

@@ -31,8 +31,9 @@ class Broken(Exception):
 class Away(Exception):
     """What Airflow's SDK raises when its api-server does not answer (no status), or answers an error."""
 
-    def __init__(self, status: int | None) -> None:
-        self.error = SimpleNamespace(error="API_SERVER_ERROR", detail={"status_code": status})
+    def __init__(self, status: int | None, exception: str = "ConnectError") -> None:
+        detail = {"status_code": status, "message": "away", "exception_type": exception}
+        self.error = SimpleNamespace(error="API_SERVER_ERROR", detail=detail)
 
 
 class Store:
@@ -138,7 +139,7 @@ class TestAStoreThatFails:
         assert "request a-1 (submitted)" in caplog.text
 
     @pytest.mark.parametrize("status", [None, 500, 503])
-    def test_for_a_while_is_asked_again_until_the_id_is_stored(self, store, monkeypatch, status):
+    def test_for_a_while_is_asked_again_until_the_id_is_stored(self, store, monkeypatch, status, caplog):
         monkeypatch.setattr("airflow_provider_luma.steps.submit.PAUSE", 0.0)
         store.failures = [Away(status)] * 5
         first = record(store)
@@ -146,18 +147,28 @@ class TestAStoreThatFails:
         assert first.write_id(Phase.SUBMITTED, "a-1")
         assert store.values[SUBMIT_KEY]["request_id"] == "a-1"
         assert store.failures == []
+        told = [one for one in caplog.records if "Not stored yet" in one.message]
+        assert len(told) == 1, "at once, and once"
+        assert "request a-1 (submitted)" in told[0].message
 
     def test_that_refuses_is_not_asked_again(self, store):
-        store.failures = [Away(404), Away(404)]
+        for refusal in (Away(404), Away(None, "JSONDecodeError"), Away(None, "ValidationError"), Broken()):
+            store.failures = [refusal, refusal]
 
-        assert not record(store).write_id(Phase.SUBMITTED, "a-1")
-        assert len(store.failures) == 1
+            assert not record(store).write_id(Phase.SUBMITTED, "a-1")
+            assert len(store.failures) == 1, refusal
 
-    def test_that_never_comes_back_is_given_up(self, store, monkeypatch):
-        monkeypatch.setattr("airflow_provider_luma.steps.submit.PATIENCE", 0.0)
-        store.failures = [Away(None)] * 5
+    def test_that_never_comes_back_is_given_up_once_for_all_writes(self, store, monkeypatch):
+        monkeypatch.setattr("airflow_provider_luma.steps.submit.PATIENCE", 0.2)
+        monkeypatch.setattr("airflow_provider_luma.steps.submit.PAUSE", 0.05)
+        store.failures = [Away(None)] * 1000
+        first = record(store)
 
-        assert not record(store).write_id(Phase.SUBMITTED, "a-1")
+        assert not first.write_id(Phase.SUBMITTED, "a-1")
+        left = len(store.failures)
+        assert left < 999, "asked again"
+        assert not first.write_id(Phase.DONE, "a-1")
+        assert len(store.failures) == left - 1, "one attempt"
 
     def test_leaves_an_intent_and_says_what_to_do(self, store, caplog):
         first = record(store)
