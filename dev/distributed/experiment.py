@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_luma.emulator.faults import FAULTS as ANSWERS
 from airflow_provider_luma.emulator.models import GENERATE, GET_STATUS, VIDEO
 from dev.distributed.faults import Fault, Moment, hold_for, shuffled
-from dev.distributed.flights import Fleet, Judgement
+from dev.distributed.flights import Ending, Fleet, Judgement
 from dev.distributed.health import UNHEALTHY, Health, drift
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from dev.distributed.flights import Flight
     from dev.distributed.site import Site
 
@@ -119,11 +121,15 @@ def one_fault(site: Site, fault: Fault, fleet: Fleet | None = None) -> Result:
         site.wait_until(lambda: not site.ended(flight), "the run goes on", timeout=60)
         _wait_for_the_end(site, flight, patience)
     site.gateway.behave()
+    verdict = site.judge(flight)
+    if fault.moment is not Moment.SUBMITTING:
+        # Whatever befalls a wait or a download costs nobody a video.
+        _demand_all_delivered(verdict)
     return Result(
         fault.name,
         fault.what,
         fault.moment,
-        site.judge(flight),
+        verdict,
         in_flight=in_flight,
         seconds_of_fault=mended - began,
         seconds_to_look=to_look,
@@ -131,6 +137,20 @@ def one_fault(site: Site, fault: Fault, fleet: Fleet | None = None) -> Result:
         revived=dict(site.stack.revived - revived),
         cleared=len(cleared),
     )
+
+
+def _demand_all_delivered(verdict: Judgement) -> None:
+    missing = verdict.requests - verdict.endings[Ending.DELIVERED]
+    if missing:
+        verdict.violations.append(f"{missing} of {verdict.requests} videos were not delivered")
+
+
+def _demand_calm(verdict: Judgement, health: Health, revived: Mapping[str, int]) -> None:
+    """Nothing is broken here, so nothing may die or fall silent."""
+    verdict.violations += [f"{name} has died {count} times" for name, count in revived.items()]
+    for kind, silence in health.silence.items():
+        if silence > UNHEALTHY:
+            verdict.violations.append(f"{kind} gave no sign of life for {silence:.0f} s")
 
 
 def _wait_until_settled(site: Site, flight: Flight, patience: float) -> None:
@@ -180,7 +200,7 @@ def at_random(site: Site, seconds: float, fleet: Fleet, *, most: int = 100, seed
     struck: list[str] = []
     in_flight: list[int] = []
     began = time.monotonic()
-    faults = shuffled(seed)
+    faults = shuffled(site, seed)
 
     def fly() -> None:
         """Keep so many under way, and let a quarter of a minute pass."""
@@ -245,9 +265,9 @@ def load(site: Site, batch: int = 2000, mapped: int = 300) -> Result:
         _wait_for_the_end(site, flight, 600.0 + 8 * (batch + mapped) / 4, health)
         seconds[name] = time.monotonic() - began
     verdict = site.judge(*flights)
-    for kind, silence in health.silence.items():
-        if silence > UNHEALTHY:
-            verdict.violations.append(f"{kind} gave no sign of life for {silence:.0f} s")
+    died = dict(site.stack.revived - revived)
+    _demand_all_delivered(verdict)
+    _demand_calm(verdict, health, died)
     return Result(
         "load",
         f"{batch:,} in one batch and {mapped} mapped tasks at once, through two workers",
@@ -255,7 +275,7 @@ def load(site: Site, batch: int = 2000, mapped: int = 300) -> Result:
         verdict,
         in_flight=batch + mapped,
         seconds_to_end=time.monotonic() - began,
-        revived=dict(site.stack.revived - revived),
+        revived=died,
         more={"seconds": seconds, "silence": dict(health.silence), "sizes": dict(health.sizes)},
     )
 
@@ -290,6 +310,8 @@ def soak(site: Site, seconds: float = 1800, fleet: Fleet | None = None, *, every
     for flight in flights:
         _wait_for_the_end(site, flight, patience)
     verdict = site.judge(*flights)
+    died = dict(site.stack.revived - revived)
+    _demand_calm(verdict, health, died)
     drifts = {name: drift(samples) for name, samples in health.sizes.items()}
     for name, (factor, more) in drifts.items():
         if factor > MOST_GROWTH or more > MOST_DESCRIPTORS:
@@ -305,7 +327,7 @@ def soak(site: Site, seconds: float = 1800, fleet: Fleet | None = None, *, every
         verdict,
         in_flight=fleet.size * len(flights),
         seconds_of_fault=seconds,
-        revived=dict(site.stack.revived - revived),
+        revived=died,
         more={
             "flights": len(flights),
             "calls": {target: len(made) for target, made in calls.items()},

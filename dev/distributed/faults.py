@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 #: The commit whose package stands for the version before: its triggers have fewer arguments.
 PREVIOUS_VERSION = "99bf52c688ea1edba9f13933f86e75e44b5fab4d"
 
+#: An argument of the triggers that it does not know.
+NEW_ARGUMENT = "last_status"
+
 
 class Moment(StrEnum):
     """When a fault comes."""
@@ -54,6 +57,7 @@ class Fault:
     :ivar begun: the blow and the repair.
     :ivar seconds: how long it lasts.
     :ivar prepared: what must be so before anything is submitted.
+    :ivar possible: whether it can be had here.
     :ivar at_random: whether it may come at any time, beside other flights.
     :ivar cleared: whether a person clears what has failed afterwards, as its error says.
     """
@@ -64,6 +68,7 @@ class Fault:
     begun: Callable[[Site], AbstractContextManager[None]]
     seconds: float = 0.0
     prepared: Callable[[Site], None] = lambda site: None
+    possible: Callable[[Site], bool] = lambda site: True
     at_random: bool = True
     cleared: bool = False
 
@@ -78,18 +83,35 @@ def _killed(*names: str) -> Callable[[Site], AbstractContextManager[None]]:
     def lost(site: Site) -> Iterator[None]:
         for name in names:
             site.stack.kill_whole(name)
-        yield
-        for name in names:
-            site.stack.start_component(name)
+        try:
+            yield
+        finally:
+            for name in names:
+                site.stack.start_component(name)
+
+    return lost
+
+
+def _triggerer_killed(busiest: bool) -> Callable[[Site], AbstractContextManager[None]]:
+    """Return the loss of the triggerer that holds most, or of the other."""
+
+    @contextlib.contextmanager
+    def lost(site: Site) -> Iterator[None]:
+        name = sorted(TRIGGERERS, key=site.held, reverse=busiest)[0]
+        site.say(f"{name} is killed; it holds {site.held(name)} triggers")
+        with _killed(name)(site):
+            yield
 
     return lost
 
 
 @contextlib.contextmanager
 def _paused(site: Site) -> Iterator[None]:
-    """Have a triggerer sleep until the other has taken over all that it had, and wake it."""
-    job = site.stack.triggerer_job(TRIGGERERS[0])
-    sleeping = site.stack.pause(TRIGGERERS[0])
+    """Have the triggerer that holds most sleep until the other has taken over all of it, and wake it."""
+    name = max(TRIGGERERS, key=site.held)
+    job = site.stack.triggerer_job(name)
+    site.say(f"{name} is paused; it holds {site.held(name)} triggers")
+    sleeping = site.stack.pause(name)
     try:
         site.wait_until(lambda: job not in site.triggerer_jobs(), "the other has taken over", timeout=90)
         yield
@@ -105,8 +127,10 @@ def _restarted(name: str) -> Callable[[Site], AbstractContextManager[None]]:
     @contextlib.contextmanager
     def down(site: Site) -> Iterator[None]:
         site.stack.ask_to_stop(name, STOP)
-        yield
-        site.stack.start_component(name)
+        try:
+            yield
+        finally:
+            site.stack.start_component(name)
 
     return down
 
@@ -142,6 +166,9 @@ def _go_back(site: Site) -> None:
 
 @contextlib.contextmanager
 def _upgraded(site: Site) -> Iterator[None]:
+    arguments = [str(row) for (row,) in site.stack.select("SELECT kwargs FROM trigger")]
+    assert arguments, "nothing waits"
+    assert not any(NEW_ARGUMENT in one for one in arguments), "the earlier version did not run"
     del site.stack.env["PYTHONPATH"]
     roll(site)
     yield
@@ -153,8 +180,10 @@ def _upgraded(site: Site) -> Iterator[None]:
 @contextlib.contextmanager
 def _gateway_down(site: Site) -> Iterator[None]:
     site.gateway.stop()
-    yield
-    site.gateway.start()
+    try:
+        yield
+    finally:
+        site.gateway.start()
 
 
 def _misbehaving(*faults: tuple[str, str]) -> Callable[[Site], AbstractContextManager[None]]:
@@ -169,8 +198,10 @@ def _misbehaving(*faults: tuple[str, str]) -> Callable[[Site], AbstractContextMa
             for number, name in enumerate(names):
                 rate = 1.0 / (len(names) - number)
                 site.gateway.misbehave(target, name, times=None, rate=rate, seed=number)
-        yield
-        site.gateway.behave()
+        try:
+            yield
+        finally:
+            site.gateway.behave()
 
     return bad
 
@@ -188,10 +219,12 @@ _GARBAGE = tuple(
 def _key_rotated(site: Site) -> Iterator[None]:
     """Have the old key refused; the new one comes into the connection at the end."""
     site.gateway.key = secrets.token_hex(16)
-    yield
-    body = {"connection_id": CONNECTION, "conn_type": "luma", "password": site.gateway.key}
-    path = f"connections/{CONNECTION}?update_mask=password"
-    site.wait_until(lambda: site.api.call("PATCH", path, body), "the connection has the new key")
+    try:
+        yield
+    finally:
+        body = {"connection_id": CONNECTION, "conn_type": "luma", "password": site.gateway.key}
+        path = f"connections/{CONNECTION}?update_mask=password"
+        site.wait_until(lambda: site.api.call("PATCH", path, body), "the connection has the new key")
 
 
 # --- the destination ----------------------------------------------------------------------------------------
@@ -199,10 +232,14 @@ def _key_rotated(site: Site) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _disk_full(site: Site) -> Iterator[None]:
+    # Never the disk that others write to, too.
+    assert site.own_disk
     filler = site.videos / "filler"
-    _fill(filler)
-    yield
-    filler.unlink()
+    try:
+        _fill(filler)
+        yield
+    finally:
+        filler.unlink()
 
 
 def _fill(file: Path) -> None:
@@ -225,8 +262,20 @@ FAULTS: dict[str, Fault] = {
             _killed(WORKERS[0]),
             5,
         ),
-        Fault("triggerer-killed", "kill -9 of a triggerer", Moment.WAITING, _killed(TRIGGERERS[0]), 5),
-        Fault("other-triggerer-killed", "kill -9 of the other", Moment.WAITING, _killed(TRIGGERERS[1]), 5),
+        Fault(
+            "triggerer-killed",
+            "kill -9 of the triggerer that holds more",
+            Moment.WAITING,
+            _triggerer_killed(busiest=True),
+            5,
+        ),
+        Fault(
+            "other-triggerer-killed",
+            "kill -9 of the other",
+            Moment.WAITING,
+            _triggerer_killed(busiest=False),
+            5,
+        ),
         Fault(
             "triggerers-killed",
             "kill -9 of both triggerers",
@@ -318,7 +367,6 @@ FAULTS: dict[str, Fault] = {
             Moment.WAITING,
             _key_rotated,
             5,
-            cleared=True,
         ),
         Fault(
             "disk-full",
@@ -326,18 +374,20 @@ FAULTS: dict[str, Fault] = {
             Moment.KEEPING,
             _disk_full,
             30,
+            possible=lambda site: site.own_disk,
             cleared=True,
         ),
     )
 }
 
 
-def shuffled(seed: int) -> Iterator[Fault]:
+def shuffled(site: Site, seed: int) -> Iterator[Fault]:
     """Return faults that may come at any time, in random order, for ever; none comes twice in a row."""
     dice = random.Random(seed)
+    choices = [fault for fault in FAULTS.values() if fault.at_random and fault.possible(site)]
     last = None
     while True:
-        fault = dice.choice([fault for fault in FAULTS.values() if fault.at_random and fault is not last])
+        fault = dice.choice([fault for fault in choices if fault is not last])
         last = fault
         yield fault
 

@@ -151,6 +151,7 @@ def _judge_one(
     errors: str,
 ) -> None:
     refused = [post for post in sent if not post.paid and _refused(post.fault)]
+    said = f"The prompt: {prompt!r}." in errors
     excused = [one for one in ids if one in failed]
     verdict.requests += 1
     verdict.posts += len(sent)
@@ -167,30 +168,33 @@ def _judge_one(
             verdict.violations.append(f"{kept.name} is not the video of {prompt!r}")
     elif last is not None and last in errors:
         ending = Ending.NAMED
-    elif prompt in errors:
-        ending = Ending.UNKNOWN if sent and len(sent) > len(refused) else Ending.NOT_MADE
-    elif last is not None:
+    elif said and len(sent) > len(refused):
+        ending = Ending.UNKNOWN
+    elif last is not None or len(sent) > len(refused):
         ending = Ending.LOST
-        verdict.violations.append(f"{last} was paid for ({prompt!r}), and nobody says so")
+        verdict.violations.append(f"{prompt!r} was sent (and became {last}), and nobody says so")
     else:
         ending = Ending.NOT_MADE
+        if not errors:
+            verdict.violations.append(f"{prompt!r} was never made, and nobody says why")
     verdict.endings[ending] += 1
 
 
 def _refused(faults: str | None) -> bool:
-    """Return whether an answer was a refusal; it may have come late, besides."""
-    return bool({*(faults or "").split("+")} & REFUSALS)
+    """Return whether an answer that created nothing was a refusal; it may have come late, besides."""
+    names = {*(faults or "").split("+")} - {"", "latency"}
+    # Without a fault, it is the emulator's own: of a wrong key, say.
+    return not names or bool(names & REFUSALS)
 
 
 def left_in(folder: Path) -> list[str]:
     """Return what lies in a folder of videos that is neither a video nor its manifest."""
     if not folder.exists():
         return []
-    return [
-        f"{file.name} was left behind"
-        for file in sorted(folder.rglob("*"))
-        if file.is_file() and not file.name.endswith((".mp4", ".json"))
-    ]
+    files = {file.name for file in folder.rglob("*") if file.is_file()}
+    videos = {name for name in files if name.endswith(".mp4")}
+    manifests = {f"{name}.json" for name in videos}
+    return [f"{name} was left behind" for name in sorted(files - videos - manifests)]
 
 
 def errors_of(folder: Path) -> str:

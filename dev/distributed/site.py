@@ -134,8 +134,10 @@ class Site:
                 self.gateway.set(request_id, outcome="completed", seconds=0)
 
     def judge(self, *flights: Flight) -> Judgement:
-        """Say what became of each request, and of Airflow's own."""
+        """Say what became of each request, and of Airflow's own; then remove the videos."""
         verdict = judge(flights, self.gateway, self.videos, self.stack.home / "logs")
+        for flight in flights:
+            shutil.rmtree(self.videos / flight.run_id, ignore_errors=True)
         for flight in flights:
             stuck = [
                 (task, index, state) for task, index, state, _ in self.tasks(flight) if state not in FINAL
@@ -189,6 +191,11 @@ class Site:
             with attempt:
                 rows = self.stack.select(query, **parameters)
         return rows
+
+    def held(self, name: str) -> int:
+        """Return how many triggers a triggerer of this name holds."""
+        job = self.stack.triggerer_job(name)
+        return 0 if job is None else self.triggerer_jobs().get(job, 0)
 
     def triggerer_jobs(self) -> dict[int, int]:
         """Return how many triggers each triggerer's job holds."""

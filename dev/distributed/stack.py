@@ -88,8 +88,10 @@ class DistributedStack(AirflowStack):
     def stop(self) -> None:
         """End every process of this stack; safe to call twice."""
         self.reviving = False
-        super().stop()
-        self._postgres.remove()
+        try:
+            super().stop()
+        finally:
+            self._postgres.remove()
 
     def start_component(
         self, name: str, *, kind: str | None = None, env: Mapping[str, str] | None = None
@@ -127,6 +129,8 @@ class DistributedStack(AirflowStack):
     def _redis_command(self) -> list[str]:
         # Written down at once, as a broker of production does: a restart loses no message.
         kept = ["--appendonly", "yes", "--appendfsync", "always", "--save", "", "--dir", str(self.home)]
+        # Under its own name, by which it can be found.
+        kept += ["--set-proc-title", "no"]
         return ["redis-server", "--port", str(self._redis_port), "--bind", "127.0.0.1", *kept]
 
     def _migrate(self) -> None:

@@ -86,6 +86,7 @@ class TestKept:
         assert judged.violations == []
 
     def test_what_was_never_sent_is_not_made(self, run: Run) -> None:
+        run.log("The disk is full.")
         judged = run.judged()
         assert (only(judged), judged.posts) == (Ending.NOT_MADE, 0)
         assert judged.violations == []
@@ -106,8 +107,44 @@ class TestKept:
         assert (judged.paid, judged.failed) == (2, 1)
         assert judged.violations == []
 
+    def test_what_the_gateway_refuses_by_itself_may_be_sent_again(self, run: Run) -> None:
+        key, run.emulator.key = run.emulator.key, "another-key-than-the-connections"
+        with pytest.raises(LumaError):
+            run.submit()
+        run.emulator.key = key
+        run.keep(run.submit())
+        judged = run.judged()
+        assert (judged.posts, judged.refused, judged.paid) == (2, 1, 1)
+        assert judged.violations == []
+
 
 class TestBroken:
+    def test_never_made_and_nobody_says_why(self, run: Run) -> None:
+        judged = run.judged()
+        assert (only(judged), judged.posts) == (Ending.NOT_MADE, 0)
+        (violation,) = judged.violations
+        assert "nobody says why" in violation
+
+    def test_paid_and_the_prompt_of_another_in_an_error(self, run: Run) -> None:
+        run.submit()
+        run.log("The prompt: 'A jellyfish, whole 01'.")
+        judged = run.judged()
+        assert only(judged) == Ending.LOST
+        assert judged.violations
+
+    def test_sent_and_nobody_says_so(self, run: Run) -> None:
+        run.emulator.misbehave("generate", "500")
+        with pytest.raises(LumaError):
+            run.submit()
+        judged = run.judged()
+        assert only(judged) == Ending.LOST
+        assert judged.violations
+
+    def test_a_manifest_without_its_video(self, run: Run) -> None:
+        run.keep(run.submit())
+        (run.videos / "run-1" / "another.mp4.json").write_text("{}")
+        assert run.judged().violations == ["another.mp4.json was left behind"]
+
     def test_paid_twice(self, run: Run) -> None:
         run.submit()
         run.keep(run.submit())
@@ -128,7 +165,7 @@ class TestBroken:
         judged = run.judged()
         assert only(judged) == Ending.LOST
         (violation,) = judged.violations
-        assert f"{request_id} was paid for" in violation
+        assert f"was sent (and became {request_id}), and nobody says so" in violation
 
     def test_another_video(self, run: Run) -> None:
         run.keep(run.submit(), b"another")
