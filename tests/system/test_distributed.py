@@ -25,9 +25,9 @@ pytestmark = pytest.mark.timeout(400)
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with Site(tmp_path_factory.mktemp("distributed")) as site:
-        yield site
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with Site(tmp_path_factory.mktemp("distributed")) as place:
+        yield place
 
 
 @pytest.mark.parametrize(
@@ -43,11 +43,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         "disk-full",
     ],
 )
-def test_nothing_is_paid_twice_and_nothing_is_lost(site: Site, name: str) -> None:
+def test_nothing_is_paid_twice_and_nothing_is_lost(place: Site, name: str) -> None:
     fault = FAULTS[name]
-    if not fault.possible(site):
+    if not fault.possible(place):
         pytest.skip("a file system of its own, to be filled, takes the right to mount one")
-    result = one_fault(site, fault, FLEET)
+    result = one_fault(place, fault, FLEET)
     judged = result.judgement
     assert judged.violations == []
     assert judged.requests == FLEET.size == sum(judged.endings.values())
