@@ -49,7 +49,7 @@ def _ours(request_id: str) -> tuple[str, dict[str, Any]]:
 
 
 def _http(request_id: str, prefix: str = "") -> dict[str, Any]:
-    from airflow_provider_luma.api.gateway import HEADERS, STATUS_PATH
+    from airflow_provider_luma.api.gateways.appypie import HEADERS, STATUS_PATH
 
     return {
         "http_conn_id": HTTP_CONN_ID,

@@ -15,7 +15,7 @@ from airflow.providers.common.compat.sdk import BaseHook
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from asgiref.sync import sync_to_async
 
-from airflow_provider_luma.api.gateway import HEADERS, KEY_HEADER, STATUS_PATH
+from airflow_provider_luma.api.gateways.appypie import HEADERS, KEY_HEADER, STATUS_PATH
 from benchmarks.designs import INTERVAL, LUMA_CONN_ID
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import time
 import airflow.sdk.execution_time.supervisor  # noqa: F401 - a task's process has it anyway
 import requests
 
-from airflow_provider_luma.api.gateway import HEADERS, KEY_HEADER, TEXT_TO_VIDEO_PATH
+from airflow_provider_luma.api.gateways.appypie import HEADERS, KEY_HEADER, TEXT_TO_VIDEO_PATH
 
 url, key = sys.argv[1:]
 began = time.process_time()

@@ -208,7 +208,7 @@ async def _bare(ids: list[str], url: str, spec: Spec) -> None:
     """Wait without Airflow: the same POST, the same number of connections, nothing else."""
     import aiohttp
 
-    from airflow_provider_luma.api.gateway import HEADERS, KEY_HEADER, STATUS_PATH
+    from airflow_provider_luma.api.gateways.appypie import HEADERS, KEY_HEADER, STATUS_PATH
     from airflow_provider_luma.hooks.connection import DEFAULT_MAX_CONCURRENT_REQUESTS
     from airflow_provider_luma.hooks.sockets import user_agent
 

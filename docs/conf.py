@@ -46,7 +46,7 @@ autodoc_inherit_docstrings = False
 python_use_unqualified_type_names = True
 # Every name of this package must lead somewhere. Others' cannot: their inventories are on the network.
 # Docstrings may name the file where a decision is made; it has no page.
-nitpick_ignore = [("py:mod", "airflow_provider_luma.api.gateway")]
+nitpick_ignore = [("py:mod", "airflow_provider_luma.api.gateways")]
 nitpick_ignore_regex = [(r"py:.*", r"(?!airflow_provider_luma).*")]
 
 html_theme = "furo"

@@ -45,7 +45,7 @@ class GenerationStatus(StrEnum):
     """
     What one look says about a generation.
 
-    The gateway's words are many and undocumented (see :mod:`airflow_provider_luma.api.gateway`); these five
+    The gateway's words are many and undocumented (see :mod:`airflow_provider_luma.api.gateways`); these five
     classes are what a pipeline needs to tell apart.
     """
 

@@ -22,7 +22,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TypedDict
 
-from airflow_provider_luma.api.gateway import TOO_MANY, Call, Fault, Miss
+from airflow_provider_luma.api.exchange import TOO_MANY, Call, Fault, Miss
 from airflow_provider_luma.api.models import Generation, GenerationStatus
 from airflow_provider_luma.api.retry import FEW_TRIES, error_for, retry_after_seconds
 from airflow_provider_luma.exceptions import (

@@ -11,13 +11,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from airflow_provider_luma.api.gateway import Fault, Miss, fields_to_try, read_status, status_call
+from airflow_provider_luma.api.exchange import Fault, Miss
 from airflow_provider_luma.api.models import GenerationStatus
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from airflow_provider_luma.api.gateway import Answer, HttpCall
+    from airflow_provider_luma.api.exchange import Answer, HttpCall
+    from airflow_provider_luma.api.gateways import Gateway
     from airflow_provider_luma.api.models import Generation
 
 _NOT_THIS_GATEWAY = (
@@ -41,15 +42,17 @@ _WORDS = {
 }
 
 
-def probe(request_id: str, status_id_field: str) -> Generator[HttpCall, Answer | Miss, tuple[bool, str]]:
+def probe(
+    gateway: Gateway, request_id: str, status_id_field: str
+) -> Generator[HttpCall, Answer | Miss, tuple[bool, str]]:
     """
     Ask about an id that nobody has: yields the calls to make, returns whether the gateway accepted the key,
     and a sentence for a person.
 
     One question is enough, unless it may have been the field's name that was not understood.
     """
-    for name in fields_to_try(status_id_field):
-        seen = read_status((yield status_call(request_id, name)), request_id)
+    for call in gateway.status_calls(request_id, status_id_field):
+        seen = gateway.read_status((yield call), request_id)
         if not (isinstance(seen, Miss) and seen.http_status in (400, 404)):
             break
     return _verdict(seen)

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 
-from airflow_provider_luma.api.gateway import Call, Fault, Miss
+from airflow_provider_luma.api.exchange import Call, Fault, Miss
 from airflow_provider_luma.exceptions import (
     LumaAccessRefused,
     LumaAddressRefused,

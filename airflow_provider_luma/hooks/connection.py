@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from airflow_provider_luma.api.cost import PriceTable
-from airflow_provider_luma.api.gateway import DEFAULT_HOST, STATUS_ID_FIELDS
+from airflow_provider_luma.api.gateways import DEFAULT_GATEWAY, GATEWAYS, Gateway
 from airflow_provider_luma.api.polling import TYPICAL_SECONDS
 from airflow_provider_luma.api.text import one_line
 from airflow_provider_luma.exceptions import LumaConfigurationError
@@ -62,6 +62,7 @@ class LumaSettings:
     :param price_table: what a generation costs; ``None``: not known.
     :param price_trouble: why it is not known although something is named. No wait needs a price, so that
         this is an error of a submit alone.
+    :param gateway: the door to the models that ``base_url`` is.
     """
 
     conn_id: str
@@ -81,6 +82,7 @@ class LumaSettings:
     trust_env: bool = True
     price_table: PriceTable | None = None
     price_trouble: str | None = None
+    gateway: Gateway = field(default=GATEWAYS[DEFAULT_GATEWAY], repr=False)
 
 
 def settings_from(connection: Connection, conn_id: str) -> LumaSettings:
@@ -99,8 +101,12 @@ def settings_from(connection: Connection, conn_id: str) -> LumaSettings:
         )
     allow_http = extras.boolean("allow_http", False)
     status_id_field = extras.text("status_id_field") or "auto"
-    if status_id_field not in ("auto", *STATUS_ID_FIELDS):
-        raise extras.wrong("status_id_field", "must be auto, task_id or requestId", status_id_field)
+    gateway = GATEWAYS[DEFAULT_GATEWAY]
+    if status_id_field not in ("auto", *gateway.STATUS_ID_FIELDS):
+        choices = " or ".join(
+            (", ".join(("auto", *gateway.STATUS_ID_FIELDS[:-1])), gateway.STATUS_ID_FIELDS[-1])
+        )
+        raise extras.wrong("status_id_field", f"must be {choices}", status_id_field)
     concurrent = extras.number("max_concurrent_requests", DEFAULT_MAX_CONCURRENT_REQUESTS, 1, 1000)
     if concurrent != int(concurrent):
         raise extras.wrong("max_concurrent_requests", "must be a whole number", concurrent)
@@ -108,7 +114,7 @@ def settings_from(connection: Connection, conn_id: str) -> LumaSettings:
     per_second = extras.number("requests_per_second", 0.0, 0.0, 100_000.0)
     return LumaSettings(
         conn_id=conn_id,
-        base_url=_base_url(connection, conn_id, allow_http),
+        base_url=_base_url(connection, conn_id, allow_http, gateway),
         key=_key(connection, conn_id),
         timeout=extras.number("timeout", DEFAULT_TIMEOUT, 0.001, MAX_TIMEOUT),
         connect_timeout=extras.number("connect_timeout", DEFAULT_CONNECT_TIMEOUT, 0.001, MAX_TIMEOUT),
@@ -124,6 +130,7 @@ def settings_from(connection: Connection, conn_id: str) -> LumaSettings:
         trust_env=extras.boolean("trust_env", True),
         price_table=prices,
         price_trouble=price_trouble,
+        gateway=gateway,
     )
 
 
@@ -153,15 +160,16 @@ def _key(connection: Connection, conn_id: str) -> str:
     return key
 
 
-def _base_url(connection: Connection, conn_id: str, allow_http: bool) -> str:
-    host = (connection.host or "").strip() or DEFAULT_HOST
+def _base_url(connection: Connection, conn_id: str, allow_http: bool, gateway: Gateway) -> str:
+    host = (connection.host or "").strip() or gateway.DEFAULT_HOST
     if "://" not in host:
         host = f"https://{host}"
 
     def wrong(why: str) -> LumaConfigurationError:
         return LumaConfigurationError(
             f"Connection {conn_id!r}: host {why}.",
-            next_step=f"Set the connection's host to the gateway's base address; empty means {DEFAULT_HOST}.",
+            next_step="Set the connection's host to the gateway's base address; empty means "
+            f"{gateway.DEFAULT_HOST}.",
         )
 
     try:

@@ -21,16 +21,7 @@ from airflow.providers.common.compat.connection import get_async_connection
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, AirflowTaskTimeout, BaseHook
 from airflow.providers.http.hooks.http import HttpHook
 
-from airflow_provider_luma.api.gateway import (
-    TOO_MANY,
-    Answer,
-    Call,
-    HttpCall,
-    Miss,
-    look,
-    read_submit,
-    submit_call,
-)
+from airflow_provider_luma.api.exchange import TOO_MANY, Answer, Call, HttpCall, Miss
 from airflow_provider_luma.api.pacing import Pace
 from airflow_provider_luma.api.polling import Done, GaveUp, Schedule, Wait
 from airflow_provider_luma.api.probe import probe
@@ -237,7 +228,8 @@ class LumaHook(HttpHook):
         settings = self.settings
         # Before anything is sent: prices that are none are an error, which must not hide an id.
         cost = self.estimate(request)
-        call = submit_call(request)
+        gateway = self.settings.gateway
+        call = gateway.submit_call(request)
         #: The session of a POST that may have been delivered and has no definite answer yet.
         flight: LumaSession | None = None
 
@@ -249,7 +241,7 @@ class LumaHook(HttpHook):
                 if before_send is not None:
                     before_send()
                 flight = session
-                seen = read_submit(session.exchange(call))
+                seen = gateway.read_submit(session.exchange(call))
                 if isinstance(seen, str):
                     self.last_submitted = seen
                 elif not self._is_unknown(seen):
@@ -328,7 +320,7 @@ class LumaHook(HttpHook):
         :raises LumaConfigurationError: the connection cannot be used.
         """
         with LumaConnectionNotFound.of_a_wait(request_id):
-            steps = look(request_id, self.status_id_field)
+            steps = self.settings.gateway.look(request_id, self.status_id_field)
         looked(self.luma_conn_id)
         seen, self._status_id_field = self._answered(steps)
         return seen
@@ -405,7 +397,8 @@ class LumaHook(HttpHook):
         """
         try:
             self.estimate()
-            return self._answered(probe(f"connection-test-{uuid.uuid4()}", self.status_id_field))
+            name = f"connection-test-{uuid.uuid4()}"
+            return self._answered(probe(self.settings.gateway, name, self.status_id_field))
         except LumaError as error:
             return False, str(error)
         finally:
@@ -588,8 +581,8 @@ class LumaAsyncHook(BaseHook):
         :raises LumaConfigurationError: the connection cannot be used.
         """
         with LumaConnectionNotFound.of_a_wait(request_id):
-            await self._ready()  # which says what the id's field is
-        steps = look(request_id, self.status_id_field)
+            line = await self._ready()  # which says what the id's field is
+        steps = line.settings.gateway.look(request_id, self.status_id_field)
         try:
             call = next(steps)
             while True:

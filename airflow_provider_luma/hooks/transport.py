@@ -6,9 +6,9 @@ What both shells guarantee:
 * the key is put into the header at send time only, for the connection's own origin only; redirects are never
   followed, so it never travels to another host; cookies and ``.netrc`` are not used;
 * an exchange ends: connecting within the connect timeout, the whole answer within the timeout after that,
-  however slowly it drips; at most :data:`~airflow_provider_luma.api.gateway.MAX_ANSWER_BYTES` are read;
-* the outcome is an :class:`~airflow_provider_luma.api.gateway.Answer` or a
-  :class:`~airflow_provider_luma.api.gateway.Miss` that says whether a connection ever stood. The line is
+  however slowly it drips; at most :data:`~airflow_provider_luma.api.exchange.MAX_ANSWER_BYTES` are read;
+* the outcome is an :class:`~airflow_provider_luma.api.exchange.Answer` or a
+  :class:`~airflow_provider_luma.api.exchange.Miss` that says whether a connection ever stood. The line is
   the end of the TCP, proxy and TLS handshake: before it nothing of the request can have been delivered.
 """
 
@@ -28,16 +28,7 @@ import requests
 from requests.utils import select_proxy
 from urllib3.util.ssltransport import SSLTransport
 
-from airflow_provider_luma.api.gateway import (
-    HEADERS,
-    KEY_HEADER,
-    MAX_ANSWER_BYTES,
-    Answer,
-    Fault,
-    HttpCall,
-    Miss,
-    decoded,
-)
+from airflow_provider_luma.api.exchange import MAX_ANSWER_BYTES, Answer, Fault, HttpCall, Miss, decoded
 from airflow_provider_luma.api.text import one_line
 from airflow_provider_luma.exceptions import LumaConfigurationError
 from airflow_provider_luma.hooks.connection import is_loopback
@@ -138,7 +129,7 @@ class LumaSession(requests.Session):
         self.proxies.update(settings.proxies)
         self.verify = settings.verify
         self.cert = settings.cert
-        self.headers.update(HEADERS)
+        self.headers.update(settings.gateway.HEADERS)
         self.headers["User-Agent"] = user_agent(caller)
         block_cookies(self)
         self.auth = no_auth
@@ -154,16 +145,17 @@ class LumaSession(requests.Session):
             kwargs["timeout"] = (self._settings.connect_timeout, self._settings.timeout)
         if "proxies" not in kwargs:
             kwargs["proxies"] = self.merge_environment_settings(request.url, {}, None, None, None)["proxies"]
-        request.headers.pop(KEY_HEADER, None)
+        gateway = self._settings.gateway
+        request.headers.pop(gateway.KEY_HEADER, None)
         if _origin(request.url or "") == _origin(self._settings.base_url):
-            request.headers[KEY_HEADER] = self._settings.key
+            request.headers[gateway.KEY_HEADER] = gateway.key_header(self._settings.key)
         try:
             return super().send(request, **kwargs)
         except BaseException as error:
             forget_locals(error)
             raise
         finally:
-            request.headers.pop(KEY_HEADER, None)
+            request.headers.pop(gateway.KEY_HEADER, None)
 
     def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
         """Take proxies from the environment, but for a gateway on loopback: that is nobody else's."""
@@ -185,7 +177,7 @@ class LumaSession(requests.Session):
         that is not of HTTP (a task's time-out, a signal) went through.
         """
         with self.watch.exchange():
-            request = requests.Request("POST", self._settings.base_url + call.path, data=call.body)
+            request = requests.Request(call.method, self._settings.base_url + call.path, data=call.body)
             response = None
             try:
                 prepared = self.prepare_request(request)
@@ -261,7 +253,7 @@ class AsyncLumaSession:
             connector=aiohttp.TCPConnector(limit=settings.max_concurrent_requests, ssl=tls),
             # The bounds are ours: aiohttp's own do not tell connecting from answering.
             timeout=aiohttp.ClientTimeout(total=None),
-            headers={**HEADERS, "User-Agent": user_agent(caller)},
+            headers={**settings.gateway.HEADERS, "User-Agent": user_agent(caller)},
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             trace_configs=[_tracing()],
@@ -276,10 +268,11 @@ class AsyncLumaSession:
         try:
             async with (
                 bound,
-                self._client.post(
+                self._client.request(
+                    call.method,
                     settings.base_url + call.path,
                     data=call.body,
-                    headers={KEY_HEADER: settings.key},
+                    headers={settings.gateway.KEY_HEADER: settings.gateway.key_header(settings.key)},
                     allow_redirects=False,
                     proxy=self._proxy,
                     trace_request_ctx=progress,

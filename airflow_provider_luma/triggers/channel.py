@@ -30,7 +30,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-from airflow_provider_luma.api.gateway import TOO_MANY, Fault, Miss
+from airflow_provider_luma.api.exchange import TOO_MANY, Fault, Miss
 from airflow_provider_luma.api.pacing import Pace
 from airflow_provider_luma.api.polling import NO_ANSWER_WINDOW, Done, Durations, GaveUp, Pending
 from airflow_provider_luma.api.retry import backoff, retry_after_seconds

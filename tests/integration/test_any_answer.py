@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_luma.api import retry
-from airflow_provider_luma.api.gateway import MAX_ANSWER_BYTES
+from airflow_provider_luma.api.exchange import MAX_ANSWER_BYTES
 from airflow_provider_luma.api.models import Generation, GenerationRequest
 from airflow_provider_luma.exceptions import LumaError, LumaSubmitOutcomeUnknown
 from airflow_provider_luma.hooks.luma import LumaAsyncHook, LumaHook

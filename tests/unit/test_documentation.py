@@ -9,7 +9,7 @@ import re
 import pytest
 
 from airflow_provider_luma import exceptions
-from airflow_provider_luma.api.gateway import Call, Miss
+from airflow_provider_luma.api.exchange import Call, Miss
 from airflow_provider_luma.api.retry import SENDING_RULES, error_for
 from airflow_provider_luma.exceptions import LumaError
 from dev.docs_tables import PAGES, TABLE, written

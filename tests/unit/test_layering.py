@@ -51,6 +51,12 @@ def imports_of(file: Path) -> list[tuple[int, str]]:
     return found
 
 
+def _registry_lines(file: Path) -> set[int]:
+    """Return where a file imports from the registry itself, which knows all by their names."""
+    registry = {"DEFAULT_GATEWAY", "GATEWAYS", "Gateway"}
+    return {line for line, name in imports_of(file) if name.rpartition(".")[2] in registry}
+
+
 def in_api(file: Path) -> bool:
     return room_of(file) == "api"
 
@@ -109,6 +115,15 @@ class TestImports:
         if room_of(file) in {"emulator", "pytest_plugin"}:
             return
         strays = [line for line, name in imports_of(file) if name.startswith(f"{NAME}.emulator")]
+
+        assert not strays, strays
+
+    @every_file
+    def test_nobody_but_their_registry_knows_a_gateway_by_name(self, file):
+        if room_of(file) == "emulator" or file.parent.name == "gateways":
+            return
+        strays = [line for line, name in imports_of(file) if name.startswith(f"{NAME}.api.gateways.")]
+        strays = [line for line in strays if line not in _registry_lines(file)]
 
         assert not strays, strays
 

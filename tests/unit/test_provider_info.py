@@ -13,7 +13,7 @@ import jsonschema
 import pytest
 from airflow.providers.common.compat.sdk import Connection
 
-from airflow_provider_luma.api.gateway import DEFAULT_HOST, STATUS_ID_FIELDS
+from airflow_provider_luma.api.gateways.appypie import DEFAULT_HOST, STATUS_ID_FIELDS
 from airflow_provider_luma.exceptions import LumaConfigurationError
 from airflow_provider_luma.get_provider_info import connection_fields, get_provider_info
 from airflow_provider_luma.hooks.connection import LumaSettings, settings_from

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_luma.api.gateway import Fault, Miss
+from airflow_provider_luma.api.exchange import Fault, Miss
 from airflow_provider_luma.api.models import Generation, GenerationStatus
 from airflow_provider_luma.api.polling import (
     CONFIRMING_INTERVAL,

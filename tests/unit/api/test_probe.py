@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from airflow_provider_luma.api.gateway import Answer, Fault, Miss
+from airflow_provider_luma.api.exchange import Answer, Fault, Miss
+from airflow_provider_luma.api.gateways import appypie
 from airflow_provider_luma.api.probe import _WORDS, probe
 
 NOBODYS = "connection-test-0"
@@ -22,7 +23,7 @@ def answered(status: int, body: object, **headers: str) -> tuple[bool, str]:
 
 def probed(*answers: Answer | Miss, field: str = "auto") -> tuple[bool, str]:
     """Return the verdict on these answers, to one question each."""
-    steps = probe(NOBODYS, field)
+    steps = probe(appypie, NOBODYS, field)
     next(steps)
     try:
         for answer in answers:
@@ -54,7 +55,7 @@ class TestAccepted:
 
     @pytest.mark.parametrize("field", ["task_id", "requestId"])
     def test_asks_under_a_name_that_was_settled_and_no_other(self, field):
-        asked = next(probe(NOBODYS, field))
+        asked = next(probe(appypie, NOBODYS, field))
         assert json.loads(asked.body) == {field: NOBODYS}
 
         refused = Answer(400, {}, b'{"error": "Invalid request parameters"}')

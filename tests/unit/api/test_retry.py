@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_luma.api.gateway import Answer, Call, Fault, Miss, read_status, read_submit
+from airflow_provider_luma.api.exchange import Answer, Call, Fault, Miss
+from airflow_provider_luma.api.gateways.appypie import read_status, read_submit
 from airflow_provider_luma.api.retry import (
     BACKOFF_BASE,
     BACKOFF_CAP,

@@ -10,15 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_luma.api.gateway import (
+from airflow_provider_luma.api.exchange import MAX_ANSWER_BYTES, Answer, Call, Fault, Miss, decoded
+from airflow_provider_luma.api.gateways.appypie import (
     HEADERS,
     KEY_HEADER,
-    MAX_ANSWER_BYTES,
-    Answer,
-    Call,
-    Fault,
-    Miss,
-    decoded,
     look,
     read_status,
     read_submit,
