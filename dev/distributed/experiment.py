@@ -54,9 +54,11 @@ class Result:
     in_flight: int = 0
     #: Seconds that the fault lasted.
     seconds_of_fault: float = 0.0
-    #: From the repair: until every generation was looked at again (None where that says nothing), and until
-    #: every run had ended, all videos being ready then.
+    #: From the repair until all was submitted, and until every generation was looked at again; None where
+    #: that says nothing.
+    seconds_to_submit: float | None = None
     seconds_to_look: float | None = None
+    #: From the completion of all videos until every run had ended.
     seconds_to_end: float = 0.0
     #: How often the service manager had to start something again, by its name.
     revived: dict[str, int] = field(default_factory=dict)
@@ -107,9 +109,11 @@ def one_fault(site: Site, fault: Fault, fleet: Fleet | None = None) -> Result:
         hold_for(site, fault.seconds)
     mended = time.monotonic()
     to_look = site.wait_for_a_look_at_each(flight) if fault.moment is Moment.WAITING else None
+    to_submit = None
     if fault.moment is Moment.SUBMITTING:
         # All that can be submitted is; then they complete.
         _wait_until_settled(site, flight, patience)
+        to_submit = time.monotonic() - mended
     released = time.monotonic()
     site.release()
     _wait_for_the_end(site, flight, patience)
@@ -132,6 +136,7 @@ def one_fault(site: Site, fault: Fault, fleet: Fleet | None = None) -> Result:
         verdict,
         in_flight=in_flight,
         seconds_of_fault=mended - began,
+        seconds_to_submit=to_submit,
         seconds_to_look=to_look,
         seconds_to_end=to_end,
         revived=dict(site.stack.revived - revived),

@@ -271,7 +271,7 @@ FAULTS: dict[str, Fault] = {
         ),
         Fault(
             "other-triggerer-killed",
-            "kill -9 of the other",
+            "kill -9 of the triggerer that holds less",
             Moment.WAITING,
             _triggerer_killed(busiest=False),
             5,

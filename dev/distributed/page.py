@@ -57,12 +57,14 @@ def _faults(found: Mapping[str, Mapping[str, Any]]) -> str:
         [(FAULTS[name].what, FAULTS[name].moment, *_ends(found[name])[1:]) for name in FAULTS],
     )
     recovery = Table(
-        "How long recovery took, counted from the repair:",
+        "How long recovery took: from the repair until all was submitted, or each wait was looked at again; "
+        "and from the completion of all videos until all runs had ended:",
         (
             "fault",
             "under way",
             "lasted",
-            "all looked at again",
+            "all submitted",
+            "all looked at",
             "all ended",
             "started again by the supervisor",
         ),
@@ -71,6 +73,7 @@ def _faults(found: Mapping[str, Mapping[str, Any]]) -> str:
                 f"{FAULTS[name].what}, {FAULTS[name].moment}",
                 str(found[name]["in_flight"]),
                 _seconds(found[name]["seconds_of_fault"]),
+                _seconds(found[name]["seconds_to_submit"]),
                 _seconds(found[name]["seconds_to_look"]),
                 _seconds(found[name]["seconds_to_end"]),
                 ", ".join(f"{one} {count}×" for one, count in found[name]["revived"].items()) or "–",
