@@ -30,7 +30,7 @@ from urllib.parse import quote
 from aiohttp import hdrs, web
 
 from airflow_provider_luma.emulator import control, page
-from airflow_provider_luma.emulator.faults import NOT_FOUND, Call, Rule, documented_error, load
+from airflow_provider_luma.emulator.faults import NOT_FOUND, Call, Rule, documented_error, drop, load
 from airflow_provider_luma.emulator.models import (
     GENERATE,
     GENERATE_FROM_IMAGE,
@@ -566,7 +566,11 @@ class Emulator:
             stopping=self._running_event(),
         )
         if fault.wire is not None:
-            return await fault.wire(call)
+            try:
+                return await fault.wire(call)
+            except ConnectionResetError:
+                # Whoever asked has had enough.
+                return drop(request)
         if fault.answer is not None:
             return _to_response(fault.answer(call))
         raise AssertionError(f"Fault {fault.name} does nothing")

@@ -304,10 +304,12 @@ class TestACrash:
     ) -> None:
         deferred = deferral_of(make(), context)
         submitted = dict(store.values[SUBMIT_KEY])
+        assert submitted.pop("at") > 0
         (event,) = events_of(deferred.trigger)
         make(prompt="rendered at another moment").resume_execution(
             deferred.method_name, {"event": event}, context
         )
+        assert store.values[SUBMIT_KEY].pop("at") > 0
         assert store.values[SUBMIT_KEY] == {**submitted, "phase": "done"}
 
 

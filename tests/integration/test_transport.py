@@ -26,7 +26,7 @@ from airflow.providers.http.hooks.http import HttpHook
 from airflow_provider_luma.api import retry
 from airflow_provider_luma.api.models import GenerationRequest, GenerationStatus
 from airflow_provider_luma.emulator import Emulator
-from airflow_provider_luma.exceptions import LumaConfigurationError, LumaError
+from airflow_provider_luma.exceptions import LumaConfigurationError, LumaConnectionNotFound, LumaError
 from airflow_provider_luma.hooks.luma import LumaAsyncHook, LumaHook
 from tests.integration.shells import both_shells
 
@@ -605,7 +605,8 @@ class TestTheConnectionOfAirflow:
         monkeypatch.delenv("AIRFLOW_CONN_LUMA_DEFAULT", raising=False)
         error = get_status("20dd7c76")
 
-        assert isinstance(error, LumaConfigurationError), error
+        assert isinstance(error, LumaConnectionNotFound), error
+        assert error.request_id == "20dd7c76"
         assert "luma_default" in str(error)
         assert "connections add" in str(error)
 

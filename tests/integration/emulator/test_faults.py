@@ -245,6 +245,19 @@ class TestMangledAnswers:
         assert len(answer.content) == int(answer.headers["Content-Length"]) == 3_000_000
         assert answer.json()["requestId"] in emulator.generations
 
+    def test_who_has_had_enough_of_an_answer_leaves_no_trace_in_its_log(self, emulator, caplog):
+        body = b'{"prompt": "x"}'
+        head = f"POST /lumalabs-ai/v1/generate HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+        head += f"Content-Type: application/json\r\nOcp-Apim-Subscription-Key: {emulator.key}\r\n\r\n"
+        emulator.misbehave("generate", "huge", times=20, size=3_000_000)
+        for _ in range(20):
+            with socket.create_connection(("127.0.0.1", int(emulator.url.rpartition(":")[2]))) as asking:
+                asking.sendall(head.encode() + body)
+                asking.recv(10)
+        emulator.wait_for(lambda emulator: emulator.paid == 20 and not emulator.in_flight["generate"])
+
+        assert "Error handling request" not in caplog.text
+
     def test_a_bomb_is_small_on_the_wire_and_big_unpacked(self, emulator, gateway):
         emulator.misbehave("generate", "bomb", size=5_000_000)
         url = f"{emulator.url}/lumalabs-ai/v1/generate"
