@@ -55,6 +55,11 @@ log = logging.getLogger(__name__)
 LATE = 300.0
 #: Seconds that a look which is under way by then may still take.
 LOOK_BOUND = 60.0
+#: Seconds for which all waits pause at most on one answer's word. Then one of them asks whether it still
+#: holds: what was a mistake, or somebody's joke, must not keep thousands for an hour.
+MAX_PAUSE = 300.0
+#: Seconds of a pause that is worth a line in the log, whatever went before.
+LONG_PAUSE = 60.0
 #: Seconds of a pause at least where the gateway refuses and names none.
 MIN_BACKOFF = 1.0
 #: Seconds before it is due that a look may start, so that one turn of the loop can serve several.
@@ -423,12 +428,13 @@ class Channel:
             pause = retry_after_seconds(seen, now=time.time())
             if pause is None:
                 pause = max(backoff(self._pace.refusals + 1, random.random()), MIN_BACKOFF)
+            pause = min(pause, MAX_PAUSE)
             now = self._loop.time()
             trusted = self._pace.share(now)
             if self._pace.refused(sent_at, now, pause):
                 self._metrics.pauses += 1
                 # One line for a bad time, however many pauses it has.
-                level = logging.WARNING if trusted >= 1.0 else logging.DEBUG
+                level = logging.WARNING if trusted >= 1.0 or pause >= LONG_PAUSE else logging.DEBUG
                 log.log(
                     level,
                     "Connection %s: the gateway %s. All %d waits pause for %.0f s, and go on more slowly.",

@@ -285,7 +285,7 @@ def load(site: Site, batch: int = 2000, mapped: int = 300) -> Result:
     )
 
 
-def soak(site: Site, seconds: float = 1800, fleet: Fleet | None = None, *, every: float = 20) -> Result:
+def soak(site: Site, seconds: float = 1800, fleet: Fleet | None = None, *, every: float = 30) -> Result:
     """
     Have flights come steadily, at a gateway that answers five of a hundred in one of all bad ways.
 
