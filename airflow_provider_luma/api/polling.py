@@ -66,6 +66,9 @@ NO_STATUS_WINDOW = 120.0
 NO_ANSWER_WINDOW = 300.0
 #: How many notes of a kind a person is told: a gateway may put a new number into each of its words.
 MOST_NOTES = 20
+#: Seconds for which looks pause at most on one answer's word. Then one of them asks whether it still holds:
+#: what was a mistake, or somebody's joke, must not keep thousands for an hour.
+MAX_PAUSE = 300.0
 #: How often in a row a complaint must have been seen before its window ends a wait.
 CONFIRMING_LOOKS = 3
 #: Seconds between confirming looks, where the interval is longer.
@@ -304,7 +307,7 @@ class Wait:
         if miss.fault in _FEW:
             return self._complain(miss.fault.value, 0.0, now, error, needed=FEW_TRIES)
         asked = retry_after_seconds(miss, now=now)
-        pause = max(self.interval, asked or 0.0)
+        pause = max(self.interval, min(asked or 0.0, MAX_PAUSE))
         if miss.fault is Fault.FIREWALL:
             pause = max(pause, FIREWALL_INTERVAL)
         if miss.fault in TOO_MANY:

@@ -32,7 +32,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from airflow_provider_luma.api.exchange import TOO_MANY, Fault, Miss
 from airflow_provider_luma.api.pacing import Pace
-from airflow_provider_luma.api.polling import NO_ANSWER_WINDOW, Done, Durations, GaveUp, Pending
+from airflow_provider_luma.api.polling import MAX_PAUSE, NO_ANSWER_WINDOW, Done, Durations, GaveUp, Pending
 from airflow_provider_luma.api.retry import backoff, retry_after_seconds
 from airflow_provider_luma.exceptions import LumaConnectionNotFound, LumaError
 from airflow_provider_luma.hooks.connection import DEFAULT_MAX_CONCURRENT_REQUESTS
@@ -55,9 +55,6 @@ log = logging.getLogger(__name__)
 LATE = 300.0
 #: Seconds that a look which is under way by then may still take.
 LOOK_BOUND = 60.0
-#: Seconds for which all waits pause at most on one answer's word. Then one of them asks whether it still
-#: holds: what was a mistake, or somebody's joke, must not keep thousands for an hour.
-MAX_PAUSE = 300.0
 #: Seconds of a pause that is worth a line in the log, whatever went before.
 LONG_PAUSE = 60.0
 #: Seconds of a pause at least where the gateway refuses and names none.
