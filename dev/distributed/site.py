@@ -17,7 +17,7 @@ from airflow_provider_luma.emulator import Emulator
 from airflow_provider_luma.emulator.models import GENERATE
 from dev.crash_site import QUICK_RECOVERY, PatientRest
 from dev.distributed.flights import DAG_ID, Fleet, Flight, Judgement, judge
-from dev.distributed.stack import DistributedStack
+from dev.distributed.stack import DatabaseAway, DistributedStack
 from dev.places import REPOSITORY
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ class Site:
     def _select(self, query: str, **parameters: str) -> list[Any]:
         """Return the rows of a query; wait for a server that is just coming up."""
         for attempt in tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(self.stack.DATABASE_ERRORS),
+            retry=tenacity.retry_if_exception_type(DatabaseAway),
             stop=tenacity.stop_after_delay(30),
             wait=tenacity.wait_fixed(0.5),
             reraise=True,
@@ -240,7 +240,7 @@ class Site:
             try:
                 if condition():
                     return time.monotonic() - began
-            except (requests.RequestException, self.stack.DATABASE_ERRORS) as error:
+            except (requests.RequestException, DatabaseAway) as error:
                 trouble = error
             now = time.monotonic()
             if now > began + timeout:

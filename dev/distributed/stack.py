@@ -16,7 +16,6 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import psutil
-import psycopg2
 
 from dev.airflow_stack import AirflowStack, StackError, free_port
 from dev.postgres import Postgres, listens
@@ -40,6 +39,10 @@ GRACE = 40.0
 MOST_REVIVALS = 20
 
 
+class DatabaseAway(Exception):
+    """PostgreSQL cannot be reached, or has ended the session."""
+
+
 class DistributedStack(AirflowStack):
     """
     A distributed Airflow in a folder of its own.
@@ -49,9 +52,6 @@ class DistributedStack(AirflowStack):
     :param env: further variables for every process.
     :param concurrency: how many tasks each worker runs at once.
     """
-
-    #: What :meth:`select` raises while the server is away.
-    DATABASE_ERRORS = psycopg2.OperationalError
 
     def __init__(
         self, home: Path, *, dags: Path, env: Mapping[str, str] | None = None, concurrency: int = 4
@@ -111,7 +111,7 @@ class DistributedStack(AirflowStack):
         # One after the other, so that it is known whose job is whose; but not for long, since somebody who
         # starts them may be about to start the database, too.
         deadline = time.monotonic() + 20
-        with contextlib.suppress(self.DATABASE_ERRORS):
+        with contextlib.suppress(DatabaseAway):
             while any(self._has_no_job(other) for other in TRIGGERERS) and time.monotonic() < deadline:
                 time.sleep(0.2)
         return super().start_component(name, kind="triggerer", env=env)
@@ -238,11 +238,22 @@ class DistributedStack(AirflowStack):
     # The database
 
     def select(self, query: str, **parameters: Any) -> list[Any]:
-        """Return the rows of a query."""
-        database = psycopg2.connect(self._postgres.url.replace("+psycopg2", ""))
+        """
+        Return the rows of a query.
+
+        :raises DatabaseAway: the server cannot be reached just now.
+        """
+        # Here, so that what has been seen can be looked at where there is no driver.
+        import psycopg2
+
+        database = None
         try:
+            database = psycopg2.connect(self._postgres.url.replace("+psycopg2", ""))
             with database.cursor() as cursor:
                 cursor.execute(query, parameters)
                 return list(cursor.fetchall())
+        except psycopg2.OperationalError as error:
+            raise DatabaseAway(str(error)) from error
         finally:
-            database.close()
+            if database is not None:
+                database.close()
