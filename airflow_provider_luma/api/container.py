@@ -54,16 +54,20 @@ class ContainerReader:
         self._movie_size = 0
         self._skip = 0
         self._lost = False
+        self._first = True
+        #: What is still missing: a file may be cut off between two boxes, too.
+        self._missing = {b"moov", b"mdat"}
         self.picture = Picture()
 
     @property
     def complete(self) -> bool:
         """
-        Whether the file may end here: not in the middle of a box.
+        Whether the file may end here: not in the middle of a box, nor before its header and its pictures.
 
         ``True`` also where nothing can be told, as of a container that is not MP4.
         """
-        return self._lost or not (self._head or self._skip or self._movie is not None)
+        open_box = self._head or self._skip or self._movie is not None
+        return self._lost or not (open_box or self._missing)
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes of the file."""
@@ -97,13 +101,16 @@ class ContainerReader:
         if header == 16:
             size = struct.unpack(">Q", self._head[8:])[0]
         self._head = b""
-        if size < header:
-            # Zero: up to the end of the file. Anything else: not a box. Nothing more is told here.
+        self._missing.discard(kind)
+        if size < header or (self._first and kind != b"ftyp"):
+            # Zero: up to the end of the file. Anything else: not a box. WebM has none at all. Nothing more is
+            # told here.
             self._lost = True
         elif kind == b"moov" and size <= MAX_MOVIE_HEADER:
             self._movie, self._movie_size = bytearray(), size - header
         else:
             self._skip = size - header
+        self._first = False
 
 
 def _picture(movie: bytes) -> Picture:

@@ -227,3 +227,31 @@ class TestMemory:
         finally:
             tracemalloc.stop()
         assert peak < 4 * len(piece)
+
+
+class TestWhole:
+    """A file that was cut off is not whole, wherever that was."""
+
+    @staticmethod
+    def box(kind: bytes, body: bytes = b"") -> bytes:
+        return struct.pack(">I4s", 8 + len(body), kind) + body
+
+    @pytest.mark.parametrize("header_first", [True, False])
+    def test_only_from_the_last_of_header_and_pictures_on(self, header_first):
+        parts = [self.box(b"moov", b"\0" * 20), self.box(b"mdat", b"\0" * 50)]
+        parts = parts if header_first else parts[::-1]
+        film = self.box(b"ftyp", b"isom" * 4) + parts[0] + self.box(b"free") + parts[1]
+        for length in range(1, len(film)):
+            reader = ContainerReader()
+            reader.feed(film[:length])
+            assert not reader.complete, length
+        reader = ContainerReader()
+        reader.feed(film)
+        assert reader.complete
+        reader.feed(self.box(b"free", b"\0" * 9))
+        assert reader.complete
+
+    def test_is_what_nothing_can_be_told_of(self):
+        reader = ContainerReader()
+        reader.feed(b"\x1a\x45\xdf\xa3" + b"\0" * 40)
+        assert reader.complete
