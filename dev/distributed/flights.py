@@ -26,7 +26,7 @@ DAG_ID = "luma_flight"
 #: Answers with which nothing was created and nothing will be: sending again pays nothing twice.
 REFUSALS = frozenset(
     {"400", "401", "403", "404", "429", "apim-401", "apim-429", "quota-403", "credit-402", "credit-403",
-     "html-403", "429-seconds", "429-date", "429-bare", "429-absurd", "drop-before-reading"}
+     "html-403", "429-seconds", "429-date", "429-bare", "429-absurd", "redirect", "drop-before-reading"}
 )  # fmt: skip
 #: Of ``getStatus``: with these the gateway says that a generation failed. A task that submits and waits asks
 #: for another one then.

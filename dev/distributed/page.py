@@ -138,6 +138,8 @@ def _soak(found: Mapping[str, Mapping[str, Any]]) -> str:
     said = f"{what}, {report['when']}: {more['flights']} runs; {bad:,} of {calls:,} answers were bad."
     ends = Table("What became of all:", _HEADER, [_ends(report)])
     sizes = Table("Memory and descriptors, by the medians of thirds of the time:", header, rows)
+    for violation, why in report.get("explained", {}).items():
+        said += f"\n\nThe judge complained once, and was wrong: {violation.replace(chr(39), '`')}: {why}"
     return f"{said}\n\n{ends}\n\n{sizes}"
 
 

@@ -91,6 +91,16 @@ class TestKept:
         assert (only(judged), judged.posts) == (Ending.NOT_MADE, 0)
         assert judged.violations == []
 
+    @pytest.mark.parametrize("fault", ["400", "credit-402", "html-403", "redirect"])
+    def test_what_was_refused_for_good_may_be_sent_again_by_a_person(self, fault: str, run: Run) -> None:
+        run.emulator.misbehave("generate", fault)
+        with pytest.raises(LumaError):
+            run.submit()
+        run.keep(run.submit())
+        judged = run.judged()
+        assert (judged.posts, judged.refused, judged.paid) == (2, 1, 1)
+        assert judged.violations == []
+
     def test_what_was_refused_may_be_sent_again(self, run: Run) -> None:
         run.emulator.misbehave("generate", "429-seconds", seconds=0)
         run.emulator.misbehave("generate", "latency", seconds=0.01)
