@@ -94,6 +94,11 @@ class Component:
         """Tell whether the leader still runs."""
         return self.process.poll() is None
 
+    def kill_group(self) -> None:
+        """Kill what is left in the component's session."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+
     def last_lines(self, count: int = 30) -> str:
         """Return the end of what this component wrote."""
         return "\n".join(self.output.read_text(errors="replace").splitlines()[-count:])
@@ -202,8 +207,7 @@ class AirflowStack:
             ):
                 time.sleep(0.05)
             for component in self.components.values():
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.killpg(component.pid, signal.SIGKILL)
+                component.kill_group()
                 component.process.wait()
             left = self._sweep()
         self._signals.restore()

@@ -15,13 +15,11 @@ What the experiment demands of the ``LumaGenerateOperator``, and exits with code
 from __future__ import annotations
 
 import argparse
-import fcntl
 import importlib.metadata
 import json
 import platform
 import random
 import shutil
-import signal
 import statistics
 import sys
 import time
@@ -34,8 +32,8 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import requests
 
-from dev.airflow_rest import BrokenDag
-from dev.airflow_stack import Interrupted, StackError
+from dev.airflow_stack import StackError
+from dev.alone import alone
 from dev.crash_site import (
     HTTP_DAG,
     LUMA_DAG,
@@ -346,21 +344,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=60, help="begin nothing after that (default 60)")
     parser.add_argument("--json", type=Path, metavar="PATH", help="also write the raw results there")
     options = parser.parse_args(arguments)
-    CACHE.mkdir(exist_ok=True)
-    with (CACHE / "crash.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print("Another crash experiment is running in this checkout.", file=sys.stderr)
-            return 1
-        try:
-            return _main(options)
-        except KeyboardInterrupt as interruption:
-            print("\nInterrupted; everything that was started is stopped.", file=sys.stderr)
-            return 128 + (interruption.signum if isinstance(interruption, Interrupted) else signal.SIGINT)
-        except (StackError, BrokenDag, TimeoutError, requests.RequestException) as error:
-            print(f"\nThe experiment failed: {error}", file=sys.stderr)
-            return 1
+    return alone("crash", lambda: _main(options))
 
 
 def _main(options: argparse.Namespace) -> int:

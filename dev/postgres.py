@@ -23,6 +23,7 @@ import psutil
 from dev.airflow_stack import free_port
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Self
 
 #: Stops it at once and in order: sessions are ended, nothing is lost.
@@ -76,11 +77,9 @@ class Postgres:
             self._server = subprocess.Popen(
                 self.command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd="/"
             )
-        deadline = time.monotonic() + 30
-        while not listens(self.port):
-            if self._server.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"PostgreSQL did not start:\n{self._log.read_text()}")
-            time.sleep(0.05)
+        server = self._server
+        if not comes_up(self.port, lambda: server.poll() is None):
+            raise RuntimeError(f"PostgreSQL did not start:\n{self._log.read_text()}")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -136,7 +135,16 @@ def _as_postgres() -> list[str]:
     return [*command, f"--reuid={_USER}", f"--regid={_USER}", "--init-groups"]
 
 
-def listens(port: int) -> bool:
-    """Tell whether somebody accepts connections at a port of loopback."""
+def comes_up(port: int, alive: Callable[[], bool], timeout: float = 30) -> bool:
+    """Wait until a server accepts connections at a port of loopback, and return whether it does."""
+    deadline = time.monotonic() + timeout
+    while not _listens(port):
+        if not alive() or time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def _listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0

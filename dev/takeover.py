@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import fcntl
 import importlib.metadata
 import json
 import math
@@ -29,7 +28,6 @@ import platform
 import re
 import secrets
 import shutil
-import signal
 import sqlite3
 import statistics
 import subprocess
@@ -41,11 +39,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
-import requests
 
 from airflow_provider_luma.emulator import Emulator
-from dev.airflow_rest import FINISHED_RUN, BrokenDag
-from dev.airflow_stack import AirflowStack, Interrupted, StackError
+from dev.airflow_rest import FINISHED_RUN
+from dev.airflow_stack import AirflowStack, StackError
+from dev.alone import alone
 from dev.crash_site import PatientRest
 from dev.places import CACHE, REPOSITORY
 
@@ -447,21 +445,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--waiting", type=int, default=500, help="how many generations (default 500)")
     parser.add_argument("--json", type=Path, metavar="PATH", help="also write the raw results there")
     options = parser.parse_args(arguments)
-    CACHE.mkdir(exist_ok=True)
-    with (CACHE / "takeover.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print("Another take-over is running in this checkout.", file=sys.stderr)
-            return 1
-        try:
-            return _main(options)
-        except KeyboardInterrupt as interruption:
-            print("\nInterrupted; everything that was started is stopped.", file=sys.stderr)
-            return 128 + (interruption.signum if isinstance(interruption, Interrupted) else signal.SIGINT)
-        except (StackError, BrokenDag, TimeoutError, requests.RequestException) as error:
-            print(f"\nThe experiment failed: {error}", file=sys.stderr)
-            return 1
+    return alone("takeover", lambda: _main(options))
 
 
 def _main(options: argparse.Namespace) -> int:

@@ -26,7 +26,7 @@ from airflow_provider_luma.api.submission import (
     fingerprint_of,
     read_record,
 )
-from airflow_provider_luma.api.text import one_line
+from airflow_provider_luma.api.text import one_line, quoted_prompt
 from airflow_provider_luma.exceptions import (
     ErrorSummary,
     LumaError,
@@ -108,6 +108,11 @@ class Slot:
     def maybe_paid(self) -> bool:
         """Whether something may have been accepted for it, so that sending it again may pay again."""
         return self.request_id is not None or self.status is BatchStatus.UNKNOWN or self.under_way
+
+    @property
+    def shown_prompt(self) -> str | None:
+        """The start of its prompt, for an error that is about no id."""
+        return None if self.request is None else quoted_prompt(self.request.prompt)
 
     def end(self, status: BatchStatus, error: LumaError | None = None) -> None:
         """Say what has become of it."""

@@ -54,9 +54,8 @@ class ContainerReader:
         self._movie_size = 0
         self._skip = 0
         self._lost = False
-        self._first = True
         #: What is still missing: a file may be cut off between two boxes, too.
-        self._missing = {b"moov", b"mdat"}
+        self._missing = {b"ftyp", b"moov", b"mdat"}
         self.picture = Picture()
 
     @property
@@ -102,15 +101,14 @@ class ContainerReader:
             size = struct.unpack(">Q", self._head[8:])[0]
         self._head = b""
         self._missing.discard(kind)
-        if size < header or (self._first and kind != b"ftyp"):
-            # Zero: up to the end of the file. Anything else: not a box. WebM has none at all. Nothing more is
-            # told here.
+        if size < header or b"ftyp" in self._missing:
+            # Zero: up to the end of the file. Anything else: not a box. WebM has none at all, and does not
+            # begin with one. Nothing more is told here.
             self._lost = True
         elif kind == b"moov" and size <= MAX_MOVIE_HEADER:
             self._movie, self._movie_size = bytearray(), size - header
         else:
             self._skip = size - header
-        self._first = False
 
 
 def _picture(movie: bytes) -> Picture:

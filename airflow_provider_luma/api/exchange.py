@@ -169,6 +169,7 @@ def decoded(raw: bytes, content_encoding: str | None) -> tuple[bytes, bool]:
 
 
 def json_body(fields: dict[str, Any]) -> bytes:
+    """Return a body as it is sent."""
     return json.dumps(fields, ensure_ascii=False).encode()
 
 
@@ -271,6 +272,7 @@ def unusable(answer: Answer, what: str) -> Miss:
 
 
 def miss(fault: Fault, answer: Answer, what: str) -> Miss:
+    """Return the fault of an answer, with what the gateway says of it and when it may be asked again."""
     body = json_object(answer)
     said = reason_of(body, answer) if body else None
     if said is None and not _is_html(answer):

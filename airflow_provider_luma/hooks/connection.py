@@ -103,9 +103,7 @@ def settings_from(connection: Connection, conn_id: str) -> LumaSettings:
     status_id_field = extras.text("status_id_field") or "auto"
     gateway = GATEWAYS[DEFAULT_GATEWAY]
     if status_id_field not in ("auto", *gateway.STATUS_ID_FIELDS):
-        choices = " or ".join(
-            (", ".join(("auto", *gateway.STATUS_ID_FIELDS[:-1])), gateway.STATUS_ID_FIELDS[-1])
-        )
+        choices = " or ".join(", ".join(("auto", *gateway.STATUS_ID_FIELDS)).rsplit(", ", 1))
         raise extras.wrong("status_id_field", f"must be {choices}", status_id_field)
     concurrent = extras.number("max_concurrent_requests", DEFAULT_MAX_CONCURRENT_REQUESTS, 1, 1000)
     if concurrent != int(concurrent):

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow_provider_luma.api.batch import BatchStatus, counts
 from airflow_provider_luma.api.retry import MAX_WORKER_PAUSE
 from airflow_provider_luma.api.submission import LookFirst, OutcomeUnknown, Phase, Reattach
-from airflow_provider_luma.api.text import one_line, quoted_prompt
+from airflow_provider_luma.api.text import one_line
 from airflow_provider_luma.exceptions import (
     LumaAccessRefused,
     LumaAddressRefused,
@@ -274,7 +274,7 @@ class Submitter:
                     BatchStatus.UNKNOWN,
                     LumaSubmitOutcomeUnknown(
                         f"Nothing was sent by this try: {decision.why}.",
-                        prompt=quoted_prompt(slot.request.prompt),
+                        prompt=slot.shown_prompt,
                         next_step=f"Look at the vendor's dashboard. In this task's state store, give the "
                         f"record {slot.key} the id that you find there, or delete it; then clear this task.",
                     ),
@@ -371,7 +371,7 @@ class Submitter:
                 self._log.error("Request %d", slot.index, exc_info=error)
                 unknown = LumaSubmitOutcomeUnknown(
                     f"Submitting failed with {type(error).__name__}.",
-                    prompt=None if slot.request is None else quoted_prompt(slot.request.prompt),
+                    prompt=slot.shown_prompt,
                 )
                 self._refused(slot, unknown, waiting)
             slot.under_way = False
@@ -388,7 +388,7 @@ class Submitter:
         if owner is not slot:
             lie = LumaSubmitOutcomeUnknown(
                 f"The gateway answered with {request_id}, which is request {owner.index}'s.",
-                prompt=None if slot.request is None else quoted_prompt(slot.request.prompt),
+                prompt=slot.shown_prompt,
             )
             self._refused(slot, lie, waiting)
             return

@@ -8,12 +8,10 @@ Exit code 1 means that a promise was not kept.
 from __future__ import annotations
 
 import argparse
-import fcntl
 import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -22,12 +20,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from benchmarks.report import circumstances
-from dev.airflow_stack import Interrupted
+from dev.alone import alone
 from dev.distributed.experiment import Result, at_random, load, one_fault, soak
 from dev.distributed.faults import FAULTS
 from dev.distributed.flights import Fleet
+from dev.distributed.page import RESULTS
 from dev.distributed.site import Site
-from dev.places import CACHE, REPOSITORY
+from dev.places import CACHE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -40,8 +39,6 @@ EXPERIMENTS: dict[str, Callable[[Site], Result]] = {
     "load": load,
     "soak": soak,
 }
-
-RESULTS = REPOSITORY / "benchmarks" / "results" / "reliability"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,18 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--no-record", action="store_true", help="write no results")
     options = parser.parse_args(arguments)
-    CACHE.mkdir(exist_ok=True)
-    with (CACHE / "distributed.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print("Another one is running in this checkout.", file=sys.stderr)
-            return 1
-        try:
-            return _main(options)
-        except KeyboardInterrupt as interruption:
-            print("\nInterrupted; everything that was started is stopped.", file=sys.stderr)
-            return 128 + (interruption.signum if isinstance(interruption, Interrupted) else signal.SIGINT)
+    return alone("distributed", lambda: _main(options))
 
 
 def _main(options: argparse.Namespace) -> int:

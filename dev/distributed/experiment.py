@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_luma.emulator.faults import FAULTS as ANSWERS
-from airflow_provider_luma.emulator.models import GENERATE, GET_STATUS, VIDEO
-from dev.distributed.faults import Fault, Moment, hold_for, shuffled
+from airflow_provider_luma.emulator.models import GENERATE
+from dev.distributed.faults import TARGETS, Fault, Moment, hold_for, shuffled
 from dev.distributed.flights import Ending, Fleet, Judgement
 from dev.distributed.health import UNHEALTHY, Health, drift
 
@@ -295,7 +295,7 @@ def soak(site: Site, seconds: float = 1800, fleet: Fleet | None = None, *, every
     revived = site.stack.revived.copy()
     site.gateway.behave()
     site.gateway.next(outcome="completed", seconds=20, times=None)
-    for target in (GENERATE, GET_STATUS, VIDEO):
+    for target in TARGETS:
         bad = [name for name, fault in BAD_ANSWERS.items() if target in fault.targets]
         for number, name in enumerate(bad):
             options = BAD_OPTIONS.get(name, {})
@@ -321,7 +321,7 @@ def soak(site: Site, seconds: float = 1800, fleet: Fleet | None = None, *, every
     for name, (factor, more) in drifts.items():
         if factor > MOST_GROWTH or more > MOST_DESCRIPTORS:
             verdict.violations.append(f"{name} grew by a factor of {factor:.2f}, and {more:.0f} descriptors")
-    calls = {target: site.gateway.calls(target) for target in (GENERATE, GET_STATUS, VIDEO)}
+    calls = {target: site.gateway.calls(target) for target in TARGETS}
     met = Counter(
         (target, call.fault) for target, made in calls.items() for call in made if call.fault is not None
     )

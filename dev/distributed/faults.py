@@ -15,8 +15,9 @@ import subprocess
 import time
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import cycle
 from typing import TYPE_CHECKING
+
+import psutil
 
 from airflow_provider_luma.emulator.models import GENERATE, GET_STATUS, VIDEO
 from dev.distributed.site import CONNECTION
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dev.distributed.site import Site
+
+#: What a flight asks of the gateway.
+TARGETS = (GENERATE, GET_STATUS, VIDEO)
 
 #: The commit whose package stands for the version before: its triggers have fewer arguments.
 PREVIOUS_VERSION = "99bf52c688ea1edba9f13933f86e75e44b5fab4d"
@@ -117,7 +121,7 @@ def _paused(site: Site) -> Iterator[None]:
         yield
     finally:
         for process in sleeping:
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(psutil.NoSuchProcess):
                 process.resume()
 
 
@@ -186,14 +190,12 @@ def _gateway_down(site: Site) -> Iterator[None]:
         site.gateway.start()
 
 
-def _misbehaving(*faults: tuple[str, str]) -> Callable[[Site], AbstractContextManager[None]]:
-    """Return a gateway that answers each target by its faults in turn."""
+def _misbehaving(*names: str) -> Callable[[Site], AbstractContextManager[None]]:
+    """Return a gateway that answers everything by these faults in turn."""
 
     @contextlib.contextmanager
     def bad(site: Site) -> Iterator[None]:
-        targets = {target for target, _ in faults}
-        for target in targets:
-            names = [name for one, name in faults if one == target]
+        for target in TARGETS:
             # Each by dice of its own; the last takes what the others leave.
             for number, name in enumerate(names):
                 rate = 1.0 / (len(names) - number)
@@ -206,13 +208,7 @@ def _misbehaving(*faults: tuple[str, str]) -> Callable[[Site], AbstractContextMa
     return bad
 
 
-_REFUSING = tuple((target, "429-seconds") for target in (GENERATE, GET_STATUS, VIDEO))
-_HANGING = tuple((target, "hang") for target in (GENERATE, GET_STATUS, VIDEO))
-_GARBAGE = tuple(
-    (target, name)
-    for target in (GENERATE, GET_STATUS, VIDEO)
-    for name in ("not-json", "truncated-json", "empty", "not-object", "odd-headers")
-)
+_GARBAGE = ("not-json", "truncated-json", "empty", "not-object", "odd-headers")
 
 
 @contextlib.contextmanager
@@ -245,8 +241,8 @@ def _disk_full(site: Site) -> Iterator[None]:
 def _fill(file: Path) -> None:
     """Write until there is no room for a byte more."""
     with contextlib.suppress(OSError), file.open("wb", buffering=0) as sink:
-        for piece in cycle([bytes(4096)]):
-            sink.write(piece)
+        while True:
+            sink.write(bytes(4096))
     assert shutil.disk_usage(file.parent).free == 0
 
 
@@ -320,14 +316,14 @@ FAULTS: dict[str, Fault] = {
             "gateway-hanging",
             "the gateway takes requests and answers none",
             Moment.WAITING,
-            _misbehaving(*_HANGING),
+            _misbehaving("hang"),
             30,
         ),
         Fault(
             "rate-limited",
             "the gateway refuses everything for coming too often",
             Moment.WAITING,
-            _misbehaving(*_REFUSING),
+            _misbehaving("429-seconds"),
             30,
         ),
         Fault(
@@ -349,7 +345,7 @@ FAULTS: dict[str, Fault] = {
             "rate-limited-at-submit",
             "the gateway refuses everything for coming too often",
             Moment.SUBMITTING,
-            _misbehaving(*_REFUSING),
+            _misbehaving("429-seconds"),
             20,
             at_random=False,
         ),

@@ -61,7 +61,7 @@ class Health:
     def _size(self, name: str) -> tuple[float, int]:
         # A worker's tasks come and go; its own processes are the leader and the pool.
         processes = self._stack.tree(name)
-        if not name.startswith(TRIGGERERS[0][:9]):
+        if name not in TRIGGERERS:
             leader = processes[0]
             processes = [leader, *leader.children()]
         memory = descriptors = 0.0

@@ -46,6 +46,20 @@ def _ends(report: Mapping[str, Any]) -> list[str]:
     return [f"{judged['requests']:,}", *(f"{count:,}" for count in counts), submits, f"{judged['paid']:,}"]
 
 
+def _became(report: Mapping[str, Any]) -> Table:
+    return Table("What became of all:", _HEADER, [_ends(report)])
+
+
+def _what(report: Mapping[str, Any]) -> str:
+    """Return what was done, as a sentence begins."""
+    what: str = report["what"]
+    return what[0].upper() + what[1:]
+
+
+def _revived(report: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {count}×" for name, count in report["revived"].items())
+
+
 def _seconds(value: float | None) -> str:
     return "–" if value is None else f"{value:.0f} s"
 
@@ -76,7 +90,7 @@ def _faults(found: Mapping[str, Mapping[str, Any]]) -> str:
                 _seconds(found[name]["seconds_to_submit"]),
                 _seconds(found[name]["seconds_to_look"]),
                 _seconds(found[name]["seconds_to_end"]),
-                ", ".join(f"{one} {count}×" for one, count in found[name]["revived"].items()) or "–",
+                _revived(found[name]) or "–",
             )
             for name in FAULTS
         ],
@@ -93,26 +107,26 @@ def _random(found: Mapping[str, Mapping[str, Any]]) -> str:
     struck = report["more"]["struck"]
     counts = {name: struck.count(name) for name in FAULTS if name in struck}
     faults = "; ".join(f"{FAULTS[name].what} ({count}×)" for name, count in counts.items())
-    revived = ", ".join(f"{one} {count}×" for one, count in report["revived"].items()) or "none"
+    revived = _revived(report) or "none"
     said = (
         f"{report['more']['flights']} runs in {report['seconds_of_fault'] / 60:.0f} minutes, on the average "
         f"{report['in_flight']} generations in runs that were under way, and {len(struck)} faults: {faults}. "
         f"Started again by the supervisor: {revived}. All runs had ended {report['seconds_to_end']:.0f} s "
         f"after the last repair; {report['cleared']} failed tasks were then cleared."
     )
-    return f"{said}\n\n{Table('What became of all:', _HEADER, [_ends(report)])}"
+    return f"{said}\n\n{_became(report)}"
 
 
 def _load(found: Mapping[str, Mapping[str, Any]]) -> str:
     report = found["load"]
     seconds, silence = report["more"]["seconds"], report["more"]["silence"]
-    what = report["what"][0].upper() + report["what"][1:]
     said = (
-        f"{what}: the batch had ended after {seconds['batch']:.0f} s, all after {seconds['mapped']:.0f} s. "
+        f"{_what(report)}: the batch had ended after {seconds['batch']:.0f} s, all after "
+        f"{seconds['mapped']:.0f} s. "
         f"The longest time without a heartbeat was {silence['SchedulerJob']:.1f} s for the scheduler "
         f"and {silence['TriggererJob']:.1f} s for the triggerers; Airflow calls them unhealthy after 30 s."
     )
-    return f"{said}\n\n{Table('What became of all:', _HEADER, [_ends(report)])}"
+    return f"{said}\n\n{_became(report)}"
 
 
 def _soak(found: Mapping[str, Mapping[str, Any]]) -> str:
@@ -134,13 +148,13 @@ def _soak(found: Mapping[str, Mapping[str, Any]]) -> str:
             )
         )
     header = ("process", "after a third", "at the end", "last third by the one before", "descriptors")
-    what = report["what"][0].upper() + report["what"][1:]
-    said = f"{what}, {report['when']}: {more['flights']} runs; {bad:,} of {calls:,} answers were bad."
-    ends = Table("What became of all:", _HEADER, [_ends(report)])
+    said = (
+        f"{_what(report)}, {report['when']}: {more['flights']} runs; {bad:,} of {calls:,} answers were bad."
+    )
     sizes = Table("Memory and descriptors, by the medians of thirds of the time:", header, rows)
     for violation, why in report.get("explained", {}).items():
         said += f"\n\nThe judge complained once, and was wrong: {violation.replace(chr(39), '`')}: {why}"
-    return f"{said}\n\n{ends}\n\n{sizes}"
+    return f"{said}\n\n{_became(report)}\n\n{sizes}"
 
 
 def _hostile() -> str:

@@ -21,7 +21,7 @@ from dev.distributed.stack import DatabaseAway, DistributedStack
 from dev.places import REPOSITORY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from pathlib import Path
     from typing import Self
 
@@ -45,18 +45,9 @@ class Site:
 
     :param home: for everything that is written.
     :param say: is told what happens.
-    :param concurrency: how many tasks each worker runs at once.
-    :param env: further variables for every process of Airflow.
     """
 
-    def __init__(
-        self,
-        home: Path,
-        say: Callable[[str], None] = print,
-        *,
-        concurrency: int = 4,
-        env: Mapping[str, str] | None = None,
-    ) -> None:
+    def __init__(self, home: Path, say: Callable[[str], None] = print) -> None:
         self.home = home.resolve()
         self.say = say
         self.videos = self.home / "videos"
@@ -65,13 +56,7 @@ class Site:
         self.stack = DistributedStack(
             self.home / "airflow",
             dags=self._dags,
-            env={
-                **QUICK_RECOVERY,
-                HEARTBEAT_TIMEOUT: "20",
-                "LUMA_FLIGHT_VIDEOS": str(self.videos),
-                **(env or {}),
-            },
-            concurrency=concurrency,
+            env={**QUICK_RECOVERY, HEARTBEAT_TIMEOUT: "20", "LUMA_FLIGHT_VIDEOS": str(self.videos)},
         )
         self.api = self.stack.api = PatientRest(self.stack.url, check=self.stack.check)
         #: Whether the videos have a file system of their own, which can be full.
@@ -138,7 +123,6 @@ class Site:
         verdict = judge(flights, self.gateway, self.videos, self.stack.home / "logs")
         for flight in flights:
             shutil.rmtree(self.videos / flight.run_id, ignore_errors=True)
-        for flight in flights:
             stuck = [
                 (task, index, state) for task, index, state, _ in self.tasks(flight) if state not in FINAL
             ]

@@ -9,7 +9,6 @@ Besides, what dies unasked is started again, as a service manager would; how oft
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import time
 from collections import Counter
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from dev.airflow_stack import AirflowStack, StackError, free_port
-from dev.postgres import Postgres, listens
+from dev.postgres import Postgres, comes_up
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -118,11 +117,8 @@ class DistributedStack(AirflowStack):
 
     def _start_server(self, name: str, command: Sequence[str], port: int) -> Component:
         component = self.spawn(name, command)
-        deadline = time.monotonic() + 30
-        while not listens(port):
-            if not component.alive() or time.monotonic() > deadline:
-                raise StackError(f"{name} did not start:\n{component.last_lines()}")
-            time.sleep(0.05)
+        if not comes_up(port, component.alive):
+            raise StackError(f"{name} did not start:\n{component.last_lines()}")
         return component
 
     @property
@@ -198,8 +194,7 @@ class DistributedStack(AirflowStack):
             if self.revived[name] >= MOST_REVIVALS:
                 break
             self.revived[name] += 1
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(component.pid, signal.SIGKILL)
+            component.kill_group()
             self.start_component(name)
         super().check()
 
@@ -210,8 +205,7 @@ class DistributedStack(AirflowStack):
         for process in processes:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(component.pid, signal.SIGKILL)
+        component.kill_group()
         component.process.wait()
 
     def ask_to_stop(self, name: str, signum: int = signal.SIGTERM) -> None:
@@ -225,8 +219,7 @@ class DistributedStack(AirflowStack):
             self.kill_whole(name)
         else:
             del self.components[name]
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(component.pid, signal.SIGKILL)
+            component.kill_group()
 
     def pause(self, name: str) -> list[psutil.Process]:
         """Stop the clock of a component and all that it has started; return what is to be resumed."""
