@@ -12,11 +12,12 @@ stamp := $(venv)/.installed
 benched := $(venv)/.installed-bench
 spread := $(venv)/.installed-distributed
 moto := .cache/moto
+contract := .cache/contract
 comma := ,
 cache := $(CURDIR)/.cache
 
-TESTS ?= tests/unit tests/integration tests/system/test_text_to_video.py tests/system/test_keep.py \
-	tests/system/test_many.py
+TESTS ?= tests/unit tests/integration tests/contract tests/system/test_text_to_video.py \
+	tests/system/test_keep.py tests/system/test_many.py
 BROWSER_TESTS := tests/system/test_ui.py tests/system/test_video_link.py tests/system/test_emulator_page.py
 ARGS ?=
 
@@ -30,17 +31,18 @@ export TMPDIR := $(cache)/tmp
 
 .DEFAULT_GOAL := help
 .PHONY: help demo up test test-crash test-browser test-observed test-distributed distributed reliability-page \
-	screenshots crash takeover many compat release-check docs docs-tables lint \
-	fix clean bench bench-loop bench-triggerer bench-crowd bench-tasks bench-schedule bench-refused bench-page
+	screenshots crash takeover many compat contract-latest release-check docs docs-tables \
+	lint fix clean bench bench-loop bench-triggerer bench-crowd bench-tasks bench-schedule bench-refused bench-page
 
 help: ## list the targets
 	@echo 'make TARGET, where TARGET is one of'
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 15
 
-demo: $(stamp) ## make a video in a real Airflow [PROMPT="…" ASPECT_RATIO=9:16 LOOP=1; LUMA_SUBSCRIPTION_KEY for the real gateway]
+demo: $(stamp) ## make a video in a real Airflow [PROMPT="…" ASPECT_RATIO=9:16 LOOP=1 GATEWAY=luma; LUMA_SUBSCRIPTION_KEY for the real gateway]
 	@$(bin)/python -m dev.demo \
 	    $(call given,PROMPT,--prompt "$$PROMPT") \
 	    $(call given,ASPECT_RATIO,--aspect-ratio "$$ASPECT_RATIO") \
+	    $(call given,GATEWAY,--gateway "$$GATEWAY") \
 	    $(if $(filter-out 0 no false,$(LOOP)),$(call given,LOOP,--loop))
 
 # Taken from the command line only: a shell may well export a PROMPT of its own.
@@ -137,6 +139,14 @@ bench-page: $(stamp) ## write the figures of benchmarks/results into docs/perfor
 compat: $(stamp) ## test the built wheel beside every Airflow and Python, about 100 minutes [AIRFLOW=3.1 PYTHONS=3.12]
 	@mkdir -p $(TMPDIR)
 	$(bin)/python -m dev.compat $(foreach one,$(AIRFLOW),--airflow $(one)) $(foreach one,$(PYTHONS),--python $(one)) $(ARGS)
+
+contract-latest: $(stamp) ## hold the requests against the newest of Luma's official SDKs, whatever is pinned
+	@mkdir -p $(TMPDIR)
+	@$(bin)/uv venv --quiet --clear --python $(bin)/python $(contract)
+	@grep -v '^luma' constraints.txt > $(contract)/constraints.txt
+	$(call install,$(contract)/constraints.txt,$(contract)/bin/python,-e '.[dev]' lumaai luma-agents)
+	@$(bin)/uv pip list --quiet --python $(contract)/bin/python | grep '^luma'
+	$(contract)/bin/python -m pytest tests/contract $(ARGS)
 
 release-check: $(stamp) ## build what a release consists of into dist, and look whether it is whole
 	@mkdir -p $(TMPDIR)

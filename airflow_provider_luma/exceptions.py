@@ -269,6 +269,16 @@ class LumaSubmitOutcomeUnknownResubmit(LumaError):
     next_step = "Look at the vendor's dashboard if the charges matter."
 
 
+class LumaSubmitOutcomeUnsettled(LumaError):
+    """The same, where the user has asked for ``on_unknown_outcome="reconcile"``: Airflow may settle it."""
+
+    kind = "submit_outcome_unsettled"
+    money = "A generation may be running and may be billed, though the gateway's list shows none so far."
+    next_step = (
+        "A retry asks the list again: it takes up what is there, and submits only what is still not listed."
+    )
+
+
 class LumaGenerationFailed(LumaError):
     """The gateway says that the generation failed; the message carries its reason."""
 
@@ -284,6 +294,20 @@ class LumaGenerationModerated(LumaGenerationFailed, AirflowFailException):
 
     kind = "generation_moderated"
     next_step = "Change the prompt or the image; the same request will be refused again."
+
+
+class LumaGenerationInputUnusable(LumaGenerationFailed, AirflowFailException):
+    """The gateway could not use what the request is made of: an image too large or broken, say."""
+
+    kind = "generation_input_unusable"
+    next_step = "Mend the request's fields or frames; the same request will fail again."
+
+
+class LumaGenerationBudgetExhausted(LumaGenerationFailed, AirflowFailException):
+    """The account's budget was used up before the generation was made."""
+
+    kind = "generation_budget_exhausted"
+    next_step = "Raise the budget at the vendor; then run the task that submits again."
 
 
 class LumaGenerationNotFound(LumaError, AirflowFailException):

@@ -13,6 +13,11 @@ def connection_fields() -> dict[str, dict[str, Any]]:
     the connection, so only a switch that is on has one here; the others say in words what empty means.
     """
     return {
+        "gateway": {
+            "label": "Gateway",
+            "description": "Which door to Luma's models the key opens. Empty: appypie.",
+            "schema": {"type": ["string", "null"], "enum": ["appypie", "luma", "luma_agents", "pixazo"]},
+        },
         "timeout": {
             "label": "Answer time-out",
             "description": "Seconds to wait for an answer, from the moment the connection stands. Empty: 30.",

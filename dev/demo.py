@@ -2,8 +2,8 @@
 The main job, to be seen: ``make demo`` makes one video with the DAG ``luma_text_to_video`` in a real Airflow.
 
 Without a key, an emulated gateway on this machine answers; nothing is billed and nothing leaves the machine.
-With ``LUMA_SUBSCRIPTION_KEY`` set (and ``LUMA_HOST``, for another gateway than the provider's default) the
-same run drives the real gateway, which bills the generation.
+With ``LUMA_SUBSCRIPTION_KEY`` set (and ``LUMA_HOST``, for another address than the gateway's own) the same
+run drives the real gateway, which bills the generation. ``--gateway`` chooses the door; the DAG is the same.
 
 Exit code 0 means that the run succeeded and that the kept file plays. Whatever was started is stopped again.
 The videos stay in ``demo-videos/``, the Airflow home of the last run (logs included) in ``.cache/demo/``;
@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from airflow_provider_luma.emulator.doors import DOORS
 from dev.gateway import emulated_gateway, real_gateway
 from dev.mp4 import NotPlayable, decode
 from dev.playground import alone_in_checkout, fresh_airflow
@@ -35,7 +36,8 @@ DAG_ID = "luma_text_to_video"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo and return the exit code."""
     params = _params(arguments)
-    return alone_in_checkout("demo", lambda: _demo(params))
+    door = str(params.pop("gateway"))
+    return alone_in_checkout("demo", lambda: _demo(params, door))
 
 
 def _params(arguments: Sequence[str] | None) -> dict[str, object]:
@@ -43,11 +45,13 @@ def _params(arguments: Sequence[str] | None) -> dict[str, object]:
     parser.add_argument("--prompt", help="what the video shows")
     parser.add_argument("--aspect-ratio", metavar="W:H", help="such as 16:9 or 9:16")
     parser.add_argument("--loop", action="store_true", default=None, help="end where it began")
+    doors = [door.name for door in DOORS]
+    parser.add_argument("--gateway", choices=doors, default=doors[0], help="the door (default: %(default)s)")
     # What is not given is left to the DAG's own defaults.
     return {name: value for name, value in vars(parser.parse_args(arguments)).items() if value is not None}
 
 
-def _demo(params: dict[str, object]) -> int:
+def _demo(params: dict[str, object], door: str) -> int:
     began = time.monotonic()
     print("Luma Dream Machine, text to video, in a real Airflow\n", flush=True)
     stack = fresh_airflow("demo")
@@ -56,7 +60,7 @@ def _demo(params: dict[str, object]) -> int:
         _say(
             "", f"up after {time.monotonic() - began:.0f} s (api-server, scheduler, triggerer, dag-processor)"
         )
-        gateway = real_gateway() or emulated_gateway(stack)
+        gateway = real_gateway(door) or emulated_gateway(stack, door=door)
         _say("gateway", gateway.what)
         gateway.connect(stack)
         stack.api.wait_for_dag(DAG_ID)

@@ -2,8 +2,8 @@
 The tables of the documentation that the code has already: ``make docs-tables`` writes them into the pages.
 
 The parameters of ``docs/operators.md`` are described in the docstrings, the faults of ``docs/testing.md`` in
-the emulator's table. The pages repeat them for those who read them on GitHub, and a test fails where they do
-not agree.
+the emulator's table, what a gateway takes and can (``docs/gateways.md``) in its module. The pages repeat them
+for those who read them on GitHub, and a test fails where they do not agree.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ import inspect
 import os
 import re
 import tempfile
+from dataclasses import fields
 from pathlib import Path
 
 #: In the column of the defaults, where there is none.
 NO_DEFAULT = "\N{EN DASH}"
 DOCS = Path(__file__).resolve().parent.parent / "docs"
-PAGES = [DOCS / "operators.md", DOCS / "testing.md"]
-TABLE = re.compile(r"(<!-- (parameters|faults)(?:: ([\w.]+))? -->\n).*?(<!-- end -->)", re.DOTALL)
+PAGES = [DOCS / "operators.md", DOCS / "testing.md", DOCS / "gateways.md"]
+TABLE = re.compile(r"(<!-- (parameters|faults|gateways)(?:: ([\w.]+))? -->\n).*?(<!-- end -->)", re.DOTALL)
 FIELD = re.compile(r"^:param (\w+): (.*?)(?=^:|^\S|\Z)", re.MULTILINE | re.DOTALL)
 
 
@@ -85,11 +86,38 @@ def faults() -> str:
     return "\n".join(rows) + "\n"
 
 
+def gateways() -> str:
+    """Return the table of what each gateway takes and can."""
+    from airflow_provider_luma.api.gateways import GATEWAYS
+    from airflow_provider_luma.api.gateways.capabilities import Capability
+    from airflow_provider_luma.api.models import GenerationRequest
+
+    doors = GATEWAYS.values()
+    rows = [
+        f"| | {' | '.join(f'`{door.NAME}`' for door in doors)} |",
+        f"|---{'|---' * len(doors)}|",
+        f"| what it is | {' | '.join(door.TITLE for door in doors)} |",
+        f"| host, unless another is named | {' | '.join(f'`{door.DEFAULT_HOST}`' for door in doors)} |",
+        f"| models, default first | {' | '.join(', '.join(door.MODELS) or 'unnamed' for door in doors)} |",
+    ]
+    names = [field.name for field in fields(GenerationRequest)]
+    notes = {"start_frame": ", an earlier generation"}
+    rows += [
+        _marked(f"`{name}`{notes.get(name, '')}", [name in door.PARAMETERS for door in doors])
+        for name in names
+    ]
+    rows += [_marked(one.value, [one in door.CAPABILITIES for door in doors]) for one in Capability]
+    return "\n".join(rows) + "\n"
+
+
+def _marked(what: str, has: list[bool]) -> str:
+    return f"| {what} | {' | '.join('yes' if one else NO_DEFAULT for one in has)} |"
+
+
 def written(page: str) -> str:
     """Return the page with its tables as the code has them."""
-    return TABLE.sub(
-        lambda found: f"{found[1]}{table(found[3]) if found[2] == 'parameters' else faults()}{found[4]}", page
-    )
+    made = {"parameters": table, "faults": lambda _: faults(), "gateways": lambda _: gateways()}
+    return TABLE.sub(lambda found: f"{found[1]}{made[found[2]](found[3])}{found[4]}", page)
 
 
 if __name__ == "__main__":

@@ -12,10 +12,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from airflow_provider_luma.emulator.doors import DOORS, AppyPie
+
 if TYPE_CHECKING:
     from dev.airflow_stack import AirflowStack
 
 EMULATED_SECONDS = 3
+DEFAULT_DOOR = AppyPie.name
 
 
 @dataclass(frozen=True)
@@ -45,23 +48,27 @@ class Gateway:
         return address.port or (80 if address.scheme == "http" else 443)
 
 
-def real_gateway() -> Gateway | None:
+def real_gateway(door: str = DEFAULT_DOOR) -> Gateway | None:
     """Return the real one if ``LUMA_SUBSCRIPTION_KEY`` is set."""
     key = os.environ.get("LUMA_SUBSCRIPTION_KEY")
     if not key:
         return None
     host = os.environ.get("LUMA_HOST") or None
     what = f"{host or 'the real one'}; generations are billed to your key"
-    return Gateway(host, key, what, patience=3900)
+    return Gateway(host, key, what, patience=3900, extra=json.dumps({"gateway": door}))
 
 
-def emulated_gateway(stack: AirflowStack, *, seconds: int = EMULATED_SECONDS, port: int = 0) -> Gateway:
+def emulated_gateway(
+    stack: AirflowStack, *, seconds: int = EMULATED_SECONDS, port: int = 0, door: str = DEFAULT_DOOR
+) -> Gateway:
     """
     Start an emulator as a part of a stack.
 
     :param seconds: how long a generation takes.
     :param port: 0 takes a free one.
+    :param door: which of the emulator's the connection leads to, as its field ``gateway`` says.
     """
+    (prefix,) = (known.prefix for known in DOORS if known.name == door)
     key = secrets.token_hex(16)
     command = ["-m", "airflow_provider_luma.emulator", "--port", str(port), "--seconds", str(seconds)]
     emulator = stack.spawn("emulator", [sys.executable, *command], env={"LUMA_EMULATOR_KEY": key})
@@ -71,5 +78,7 @@ def emulated_gateway(stack: AirflowStack, *, seconds: int = EMULATED_SECONDS, po
         if time.monotonic() > deadline:
             raise TimeoutError("the emulator did not say where it listens")
         time.sleep(0.1)
-    what = f"emulated at {address[0]}: {seconds} s a video, nothing is billed"
-    return Gateway(address[0], key, what, patience=180, extra=json.dumps({"typical_seconds": seconds}))
+    host = address[0] + prefix
+    what = f"{door}, emulated at {host}: {seconds} s a video, nothing is billed"
+    extra = json.dumps({"typical_seconds": seconds, "gateway": door})
+    return Gateway(host, key, what, patience=180, extra=extra)

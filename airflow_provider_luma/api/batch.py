@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from airflow_provider_luma.api.gateways import DEFAULT_GATEWAY
 from airflow_provider_luma.api.models import GenerationStatus
 from airflow_provider_luma.api.polling import error_of
 from airflow_provider_luma.api.submission import (
@@ -201,15 +202,39 @@ def slots_of(
     return slots
 
 
+def refuse_what_cannot_be(
+    slots: Iterable[Slot], check: Callable[[GenerationRequest], None], *, strict: bool
+) -> None:
+    """
+    Refuse, before anything is sent, the requests that the gateway cannot honour.
+
+    :param check: raises for one of them.
+    :param strict: whether one is an error of all.
+    :raises LumaInvalidRequest: names the first.
+    """
+    for slot in slots:
+        if slot.request is None:
+            continue
+        try:
+            check(slot.request)
+        except LumaInvalidRequest as error:
+            if strict:
+                raise LumaInvalidRequest(f"Request {slot.index}: {error.what}") from error
+            slot.request = None
+            slot.end(BatchStatus.REFUSED, error)
+
+
 @dataclass
 class Ledger:
     """
     The records of a batch's submits, in pages as the state store keeps them.
 
     :param max_tries: this try's task instance's: what tells a retry from a clear.
+    :param gateway: the name of the one that new intents are for.
     """
 
     max_tries: int
+    gateway: str = DEFAULT_GATEWAY
     _pages: list[dict[str, SubmitRecord]] = field(default_factory=list)
     _page_of: dict[str, int] = field(default_factory=dict)
     _changed: set[int] = field(default_factory=set)
@@ -253,7 +278,8 @@ class Ledger:
             if not self._pages or len(self._pages[-1]) >= RECORDS_PER_PAGE:
                 self._pages.append({})
             number = self._page_of[key] = len(self._pages) - 1
-        self._pages[number][key] = SubmitRecord(phase, None, request_id, self.max_tries, at)
+        record = SubmitRecord(phase, None, request_id, self.max_tries, at, self.gateway)
+        self._pages[number][key] = record
         self._changed.add(number)
 
     def forget(self, key: str) -> None:
@@ -275,7 +301,14 @@ class Ledger:
         """Give number and value of each page that differs from what is stored; then it counts as stored."""
         for number in sorted(self._changed):
             records = {
-                key: [record.phase.value, record.request_id, record.max_tries, record.at]
+                key: [
+                    record.phase.value,
+                    record.request_id,
+                    record.max_tries,
+                    record.at,
+                    # What an earlier release knows of a record is four long.
+                    *([] if record.gateway in (None, DEFAULT_GATEWAY) else [record.gateway]),
+                ]
                 for key, record in self._pages[number].items()
             }
             yield number, {"v": PAGE_VERSION, "records": records}
@@ -295,9 +328,10 @@ def _typed(page: Any) -> Any:
 def _read_record(stored: Any) -> SubmitRecord | None:
     """Return a stored record, or ``None`` if it is none."""
     # Three, where an earlier release has written it.
-    if not isinstance(stored, list) or len(stored) not in (3, 4):
+    if not isinstance(stored, list) or len(stored) not in (3, 4, 5):
         return None
-    return read_record(dict(zip(("phase", "request_id", "max_tries", "at"), stored, strict=False)))
+    names = ("phase", "request_id", "max_tries", "at", "gateway")
+    return read_record(dict(zip(names, stored, strict=False)))
 
 
 def _unreadable(number: int, found: Any) -> LumaSubmitOutcomeUnknown:

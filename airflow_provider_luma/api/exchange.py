@@ -109,6 +109,7 @@ class Answer:
     :param cut: whether there was more than that, or the encoding could not be read.
     :param secret: the key, to be blanked out of what is quoted: a gateway may repeat it, and JSON may spell
         it in a way that no search of the raw bytes finds.
+    :param base_url: the connection's own, below which it was asked.
     """
 
     status: int
@@ -116,12 +117,17 @@ class Answer:
     body: bytes
     cut: bool = False
     secret: str = field(default="", repr=False)
+    base_url: str = ""
 
     def without_secret(self, text: str) -> str:
         """Return ``text`` with the key blanked out, as it is and as JSON spells it."""
         if not self.secret:
             return text
         return text.replace(self.secret, "***").replace(json.dumps(self.secret)[1:-1], "***")
+
+    def is_own(self, address: str) -> bool:
+        """Return whether an address is below the connection's own."""
+        return bool(self.base_url) and address.startswith(f"{self.base_url}/")
 
     def gives_away(self, value: str) -> bool:
         """Return whether ``value``, which would be passed on as it is, holds the key."""
@@ -187,7 +193,7 @@ def json_object(answer: Answer) -> dict[str, Any] | None:
 def explanations(body: dict[str, Any], answer: Answer) -> list[str]:
     """Return what the gateway explains: the documented ``error`` first, then siblings' names for it."""
     found = []
-    for name in ("error", "failure_reason", "reason", "message", "msg"):
+    for name in ("error", "failure_reason", "reason", "message", "msg", "detail"):
         value = body.get(name)
         if isinstance(value, (dict, list)) and value:
             value = json.dumps(value, ensure_ascii=False)

@@ -14,7 +14,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any
 from urllib.parse import urlsplit
@@ -33,6 +33,15 @@ MAX_REQUEST_ID_LENGTH = 256
 MAX_URL_LENGTH = 8_192
 
 DEFAULT_ASPECT_RATIO = "16:9"
+_WORD = re.compile(r"[A-Za-z0-9][\w.:-]{0,99}", re.ASCII)
+#: Optional words of a request: name, form, and an example for an error.
+_FORMS = (
+    ("model", _WORD, "'ray-2'"),
+    ("duration", re.compile(r"[1-9][0-9]{0,3}s"), "'5s'"),
+    ("resolution", re.compile(r"[1-9][0-9]{1,4}p|[1-9][0-9]?k"), "'720p' or '4k'"),
+)
+#: Characters of ``extra_body`` as JSON at most.
+MAX_EXTRA_BODY = 64 * 1024
 _ASPECT_RATIO = re.compile(r"[1-9][0-9]{0,4}:[1-9][0-9]{0,4}")
 
 #: How templates render what is not there: Jinja's undefined, and Python's None (a missing XCom).
@@ -64,26 +73,50 @@ class GenerationStatus(StrEnum):
 @dataclass(frozen=True)
 class GenerationRequest:
     """
-    One video to generate.
+    One video to generate: the union of what the gateways take.
+
+    What a connection's gateway cannot honour is an error before anything is sent; see
+    :mod:`airflow_provider_luma.api.gateways`.
 
     :param prompt: what to show. Required, not blank, at most :data:`MAX_PROMPT_LENGTH` characters.
     :param aspect_ratio: ``W:H`` with positive integers; default ``16:9``. The vendor names 16:9, 4:3, 1:1,
         9:16, 3:4, 21:9, 9:21 "and more", so the form is checked and not the membership.
     :param loop: whether the video shall end where it began; default ``False``.
     :param image_url: http(s) address of the first frame, for image to video; default ``None``. The vendor
-        must be able to fetch it. With one, ``aspect_ratio`` and ``loop`` must be left at their defaults: the
-        vendor documents neither there, and a setting that is silently ignored would be paid for.
+        must be able to fetch it.
+    :param model: the gateway's word for a model; default ``None``: the gateway's own choice.
+    :param duration: seconds with an ``s``, such as ``5s``; default ``None``: the gateway's own.
+    :param resolution: lines with a ``p``, such as ``720p``, or ``4k``; default ``None``: the gateway's own.
+    :param start_frame: request id of an earlier generation that this one goes on from, or the address of an
+        image, which is the same as an ``image_url``; default ``None``.
+    :param end_frame: http(s) address of the last frame, or the request id of an earlier generation that this
+        one leads to; default ``None``.
+    :param concepts: words of the gateway's own for camera and style; default: none.
+    :param extra_body: further fields of the request's body, as JSON has them, sent as they are: for what the
+        gateway takes and this release does not know. It cannot replace a field of the request; at most
+        :data:`MAX_EXTRA_BODY` characters.
     :raises LumaInvalidRequest: names the field. Nothing was sent, nothing is charged.
 
-    Source: the vendor's pages "Luma Dream Machine (T2V) API Docs" and, for image to video, its second page.
+    Sources: those of the modules in :mod:`airflow_provider_luma.api.gateways`, each for its own.
     """
 
     prompt: str
     aspect_ratio: str = DEFAULT_ASPECT_RATIO
     loop: bool = False
     image_url: str | None = None
+    model: str | None = None
+    duration: str | None = None
+    resolution: str | None = None
+    start_frame: str | None = None
+    end_frame: str | None = None
+    concepts: tuple[str, ...] = ()
+    extra_body: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
+        if self.image_url is None and is_web_address(self.start_frame):
+            # One name for one thing: two requests for the same video must be equal.
+            object.__setattr__(self, "image_url", self.start_frame)
+            object.__setattr__(self, "start_frame", None)
         _check_prompt(self.prompt)
         if not isinstance(self.aspect_ratio, str) or not _ASPECT_RATIO.fullmatch(self.aspect_ratio):
             raise LumaInvalidRequest(
@@ -94,11 +127,26 @@ class GenerationRequest:
             raise LumaInvalidRequest(f"loop must be a bool, not {one_line(repr(self.loop), 80)}.")
         if self.image_url is not None and not is_web_address(self.image_url):
             raise LumaInvalidRequest("image_url must be an http or https address, without user or password.")
-        if self.image_url is not None and (self.aspect_ratio, self.loop) != (DEFAULT_ASPECT_RATIO, False):
-            raise LumaInvalidRequest(
-                "aspect_ratio and loop have no effect on image to video, as far as the vendor says: leave "
-                "them out together with image_url."
-            )
+        for name, form, example in _FORMS:
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, str) and form.fullmatch(value)):
+                raise LumaInvalidRequest(
+                    f"{name} must be such as {example}, not {one_line(repr(value), 80)}."
+                )
+        if self.start_frame is not None and self.image_url is not None:
+            raise LumaInvalidRequest("start_frame and image_url are both the first frame: leave one out.")
+        for name, frame in (("start_frame", self.start_frame), ("end_frame", self.end_frame)):
+            if frame is not None and not _is_frame(frame):
+                raise LumaInvalidRequest(
+                    f"{name} must be an http or https address, without user or password, or the request id "
+                    "of an earlier generation."
+                )
+        if not isinstance(self.concepts, tuple) or not all(
+            isinstance(one, str) and _WORD.fullmatch(one) for one in self.concepts
+        ):
+            raise LumaInvalidRequest("concepts must be words such as 'dolly_zoom'.")
+        if self.extra_body is not None:
+            object.__setattr__(self, "extra_body", _checked_extra_body(self.extra_body))
 
     @classmethod
     def from_rendered(
@@ -108,12 +156,21 @@ class GenerationRequest:
         aspect_ratio: Any = DEFAULT_ASPECT_RATIO,
         loop: Any = False,
         image_url: Any = None,
+        model: Any = None,
+        duration: Any = None,
+        resolution: Any = None,
+        start_frame: Any = None,
+        end_frame: Any = None,
+        concepts: Any = None,
+        extra_body: Any = None,
     ) -> GenerationRequest:
         """
         Return the request that rendered template values mean.
 
         ``loop`` takes true/false/1/0/yes/no in any case; an ``image_url`` or ``aspect_ratio`` that rendered
-        to nothing or to ``None`` is absent (the default applies); a ``prompt`` that did is an error.
+        to nothing or to ``None`` is absent (the default applies), as is everything else that did; a
+        ``prompt`` that did is an error. A ``duration`` may be a number of seconds, ``concepts`` a text with
+        commas or of a JSON list, ``extra_body`` a text of a JSON object.
 
         :raises LumaInvalidRequest: names the field and what was probably missing upstream.
         """
@@ -127,6 +184,13 @@ class GenerationRequest:
             aspect_ratio=DEFAULT_ASPECT_RATIO if is_absent(aspect_ratio) else _stripped(aspect_ratio),
             loop=rendered_bool("loop", loop),
             image_url=None if is_absent(image_url) else _stripped(image_url),
+            model=None if is_absent(model) else _stripped(model),
+            duration=None if is_absent(duration) else _rendered_seconds(duration),
+            resolution=None if is_absent(resolution) else _stripped(resolution),
+            start_frame=None if is_absent(start_frame) else _stripped(start_frame),
+            end_frame=None if is_absent(end_frame) else _stripped(end_frame),
+            concepts=() if is_absent(concepts) else _rendered_list("concepts", concepts),
+            extra_body=None if is_absent(extra_body) else _rendered_object("extra_body", extra_body),
         )
 
     @classmethod
@@ -161,8 +225,21 @@ class GenerationRequest:
         an earlier one into others, which would be submitted again.
         """
         default = {field.name: field.default for field in fields(self)}
-        asked = {name: value for name, value in asdict(self).items() if value != default[name]}
+        asked = {name: getattr(self, name) for name in default if getattr(self, name) != default[name]}
         return hashlib.sha256(json.dumps(asked, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
+
+
+class Cause(StrEnum):
+    """Why a generation has failed, as far as that says whether the same request can succeed."""
+
+    #: Its content was refused. It will be again.
+    CONTENT = "content"
+    #: The prompt, or what a frame is made of, cannot be used. It will not be the next time.
+    INPUT = "input"
+    #: The account's budget is used up.
+    BUDGET = "budget"
+    #: Anything else, or nothing was said.
+    OTHER = "other"
 
 
 @dataclass(frozen=True)
@@ -175,7 +252,8 @@ class Generation:
     :param raw_status: the gateway's own word, stripped and bounded; empty if it gave none.
     :param video_url: http(s) address of the video, where there is one that can be used.
     :param reason: the gateway's explanation of a failure, in one bounded line.
-    :param moderated: whether the reason says that the content was refused.
+    :param cause: what that explanation comes to.
+    :param refunded: whether the gateway documents that it charges nothing for what has failed.
     """
 
     request_id: str
@@ -183,7 +261,8 @@ class Generation:
     raw_status: str
     video_url: str | None = None
     reason: str | None = None
-    moderated: bool = False
+    cause: Cause = Cause.OTHER
+    refunded: bool = False
 
 
 def is_absent(value: Any) -> bool:
@@ -222,7 +301,8 @@ def usable_request_id(value: Any) -> str | None:
     if not isinstance(value, str) or len(value) > MAX_REQUEST_ID_LENGTH + 64:
         return None
     value = value.strip()
-    if not 0 < len(value) <= MAX_REQUEST_ID_LENGTH:
+    # Of two dots, an address would be made that leads elsewhere.
+    if not 0 < len(value) <= MAX_REQUEST_ID_LENGTH or value in (".", ".."):
         return None
     if any(char.isspace() or not char.isprintable() for char in value):
         return None
@@ -285,6 +365,59 @@ def _check_prompt(prompt: Any) -> None:
         raise LumaInvalidRequest(
             "prompt holds half of a character (a lone surrogate) and cannot be sent."
         ) from None
+
+
+def _is_frame(frame: Any) -> bool:
+    if isinstance(frame, str) and "://" in frame:
+        return is_web_address(frame)
+    return isinstance(frame, str) and usable_request_id(frame) == frame
+
+
+def _checked_extra_body(extra_body: Any) -> dict[str, Any] | None:
+    """Return the fields as JSON has them, which is how they are sent; ``None`` if there are none."""
+    if not isinstance(extra_body, Mapping) or not all(isinstance(name, str) for name in extra_body):
+        raise LumaInvalidRequest("extra_body must be an object of fields.")
+    try:
+        text = json.dumps(dict(extra_body), allow_nan=False, ensure_ascii=False)
+        text.encode()
+        fields = json.loads(text)
+    except (TypeError, ValueError, RecursionError):
+        raise LumaInvalidRequest("extra_body must hold what JSON has, and nothing else.") from None
+    if len(text) > MAX_EXTRA_BODY:
+        raise LumaInvalidRequest(
+            f"extra_body has {len(text):,} characters, at most {MAX_EXTRA_BODY:,} are sent."
+        )
+    return fields or None
+
+
+def _rendered_seconds(value: Any) -> Any:
+    """Return a duration as the gateways spell it: ``5`` and ``'5'`` are ``'5s'``."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value}s"
+    value = _stripped(value)
+    return f"{value}s" if isinstance(value, str) and value.isdecimal() else value
+
+
+def _rendered_list(name: str, value: Any) -> tuple[Any, ...]:
+    if isinstance(value, str):
+        value = _json_of(value) if value.lstrip().startswith("[") else value.split(",")
+    if not isinstance(value, (list, tuple)):
+        raise LumaInvalidRequest(f"{name} must be a list, or text with commas.")
+    return tuple(_stripped(one) for one in value)
+
+
+def _rendered_object(name: str, value: Any) -> Any:
+    found = _json_of(value) if isinstance(value, str) else value
+    if not isinstance(found, Mapping):
+        raise LumaInvalidRequest(f"{name} must be an object of fields, or its JSON as text.")
+    return dict(found)
+
+
+def _json_of(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _stripped(value: Any) -> Any:

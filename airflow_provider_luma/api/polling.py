@@ -23,12 +23,14 @@ from dataclasses import dataclass, field
 from typing import TypedDict
 
 from airflow_provider_luma.api.exchange import TOO_MANY, Call, Fault, Miss
-from airflow_provider_luma.api.models import Generation, GenerationStatus
+from airflow_provider_luma.api.models import Cause, Generation, GenerationStatus
 from airflow_provider_luma.api.retry import FEW_TRIES, error_for, retry_after_seconds
 from airflow_provider_luma.exceptions import (
     LumaCompletedWithoutVideo,
     LumaError,
+    LumaGenerationBudgetExhausted,
     LumaGenerationFailed,
+    LumaGenerationInputUnusable,
     LumaGenerationModerated,
     LumaGenerationNotFound,
     LumaWaitTimeout,
@@ -80,6 +82,16 @@ FIREWALL_INTERVAL = 60.0
 _FEW = frozenset({Fault.KEY, Fault.ACCESS, Fault.REDIRECT})
 #: Faults that end a wait at once: nothing that waiting could change.
 _FINAL = frozenset({Fault.INPUT, Fault.CREDIT, Fault.OTHER_REFUSAL})
+
+
+_FAILED: dict[Cause, type[LumaGenerationFailed]] = {
+    Cause.CONTENT: LumaGenerationModerated,
+    Cause.INPUT: LumaGenerationInputUnusable,
+    Cause.BUDGET: LumaGenerationBudgetExhausted,
+    Cause.OTHER: LumaGenerationFailed,
+}
+#: What a failure means for money where the gateway says so.
+_REFUNDED = "By its documentation, the gateway charges nothing for a generation that has failed."
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,9 +394,11 @@ def error_of(seen: Generation) -> LumaError | None:
     because = f": {seen.reason.rstrip('.')}" if seen.reason else ""
     error: LumaError | None = None
     if seen.status is GenerationStatus.FAILED:
-        failed = LumaGenerationModerated if seen.moderated else LumaGenerationFailed
         because = because or ", without a reason"
-        error = failed(f"The gateway ended the generation with {seen.raw_status!r}{because}.")
+        error = _FAILED[seen.cause](
+            f"The gateway ended the generation with {seen.raw_status!r}{because}.",
+            money=_REFUNDED if seen.refunded else None,
+        )
     elif seen.status is GenerationStatus.NOT_FOUND:
         error = LumaGenerationNotFound(f"The gateway does not know this request id{because}.")
     elif seen.status is GenerationStatus.COMPLETED and seen.video_url is None:

@@ -1,7 +1,8 @@
 """
-What a test of the connection comes to: how to read the answer to a question about an id that nobody has.
+What a test of the connection comes to: how to read the answer to a question that is free and needs the key.
 
-Accepted is only what the gateway itself says of a generation: a ``status`` of its own, "not found" above all.
+Accepted is only what the gateway itself says: of the account, or of an id that nobody has. There it must be a
+``status`` of its own, "not found" above all.
 Whatever else may answer at an address (a management layer, another service, a start page) has not judged
 the key.
 """
@@ -9,6 +10,7 @@ the key.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from airflow_provider_luma.api.exchange import Fault, Miss
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 _NOT_THIS_GATEWAY = (
     "Something answered, but not as this gateway does, so the key was not judged: check the base URL"
 )
+_ACCEPTED, _FREE = "The gateway answered and accepted the key.", "Nothing was generated or charged."
 _ABOUT_THE_KEY = re.compile(r"subscription|\bkeys?\b|auth|denied|forbidden", re.IGNORECASE)
 _WORDS = {
     Fault.NOT_DELIVERED: "The host cannot be reached: check the base URL, the port, and a proxy in between",
@@ -42,29 +45,44 @@ _WORDS = {
 }
 
 
+@dataclass(frozen=True)
+class Account:
+    """
+    The gateway has answered about the account that the key belongs to.
+
+    :param balance: what is left of its credit, for a person; ``None`` if the gateway does not say.
+    """
+
+    balance: str | None = None
+
+
 def probe(
     gateway: Gateway, request_id: str, status_id_field: str
 ) -> Generator[HttpCall, Answer | Miss, tuple[bool, str]]:
     """
-    Ask about an id that nobody has: yields the calls to make, returns whether the gateway accepted the key,
-    and a sentence for a person.
+    Ask for something that is free and needs the key: yields the calls to make, returns whether the gateway
+    accepted the key, and a sentence for a person.
 
     One question is enough, unless it may have been the field's name that was not understood.
     """
-    for call in gateway.status_calls(request_id, status_id_field):
-        seen = gateway.read_status((yield call), request_id)
+    for call in gateway.test_calls(request_id, status_id_field).values():
+        seen = gateway.read_test((yield call), request_id)
         if not (isinstance(seen, Miss) and seen.http_status in (400, 404)):
             break
     return _verdict(seen)
 
 
-def _verdict(seen: Generation | Miss) -> tuple[bool, str]:
+def _verdict(seen: Account | Generation | Miss) -> tuple[bool, str]:
+    if isinstance(seen, Account):
+        left = f" The balance is {seen.balance}." if seen.balance else ""
+        return True, f"{_ACCEPTED}{left} {_FREE}"
     if isinstance(seen, Miss):
         return False, f"{_WORDS.get(seen.fault, _NOT_THIS_GATEWAY)}. It {seen.detail}."
-    if seen.status is GenerationStatus.UNKNOWN or not seen.raw_status:
+    is_own = seen.raw_status or seen.status is GenerationStatus.NOT_FOUND
+    if seen.status is GenerationStatus.UNKNOWN or not is_own:
         # Many a service says {"status": "ok"}.
         said = f" It says {seen.raw_status!r}." if seen.raw_status else ""
         return False, f"{_NOT_THIS_GATEWAY}.{said}"
     if seen.status is GenerationStatus.FAILED and seen.reason and _ABOUT_THE_KEY.search(seen.reason):
         return False, f"{_WORDS[Fault.KEY]}. It says: {seen.reason.rstrip('.')}."
-    return True, "The gateway answered and accepted the key. Nothing was generated or charged."
+    return True, f"{_ACCEPTED} {_FREE}"

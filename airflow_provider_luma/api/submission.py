@@ -2,8 +2,8 @@
 What a task does with the record of an earlier submit: the decision that keeps a video from being paid for
 twice.
 
-One record per task instance, as JSON: ``{"v", "phase", "fingerprint", "request_id", "max_tries", "at"}``. Its
-phases:
+One record per task instance, as JSON: ``{"v", "phase", "fingerprint", "request_id", "max_tries", "at",
+"gateway"}``. Its phases:
 
 * ``intent``: written as the last act before the POST. Alone, it says that a POST may have been sent.
 * ``submitted``: the gateway accepted, the id is known.
@@ -56,6 +56,7 @@ class SubmitRecord:
         entered.
     :param at: epoch seconds at which it was written; ``None`` in a record that a person entered or an
         earlier release has written.
+    :param gateway: the name of the one that it was for; ``None``: the default, or not known.
     """
 
     phase: Phase
@@ -63,6 +64,7 @@ class SubmitRecord:
     request_id: str | None
     max_tries: int | None
     at: float | None = None
+    gateway: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as the store keeps it."""
@@ -73,6 +75,7 @@ class SubmitRecord:
             "request_id": self.request_id,
             "max_tries": self.max_tries,
             "at": self.at,
+            "gateway": self.gateway,
         }
 
 
@@ -104,9 +107,16 @@ class LookFirst:
 
 @dataclass(frozen=True)
 class OutcomeUnknown:
-    """Send nothing: an earlier try may have sent the request, and nobody knows what became of it."""
+    """
+    Send nothing: an earlier try may have sent the request, and nobody knows what became of it.
+
+    :param at: epoch seconds at which it was about to; ``None`` if that is not known.
+    :param gateway: as in the record.
+    """
 
     why: str
+    at: float | None = None
+    gateway: str | None = None
 
 
 Decision = Submit | Reattach | LookFirst | OutcomeUnknown
@@ -142,7 +152,9 @@ def decide_by(record: SubmitRecord, *, fingerprint: str | None, max_tries: int) 
     if record.request_id is None:
         when = "" if record.at is None else f" at {_moment(record.at)}"
         return OutcomeUnknown(
-            f"an earlier try was about to send the request{when} and left no word of its outcome"
+            f"an earlier try was about to send the request{when} and left no word of its outcome",
+            at=record.at,
+            gateway=record.gateway,
         )
     if record.phase is Phase.FAILED:
         return Submit(
@@ -198,9 +210,12 @@ def read_record(stored: Any) -> SubmitRecord | None:
     if not isinstance(at, (int, float)) or not 0 <= at < _END_OF_TIME:
         # It only helps a person: a record is not thrown away for it.
         at = None
+    gateway = stored.get("gateway")
+    if not isinstance(gateway, str):
+        gateway = None
     if phase is Phase.INTENT:
         # A person who adds an id to an intent means: this is what became of it.
         phase = Phase.SUBMITTED if request_id else Phase.INTENT
     elif request_id is None:
         return None
-    return SubmitRecord(phase, fingerprint, request_id, max_tries, at)
+    return SubmitRecord(phase, fingerprint, request_id, max_tries, at, gateway)

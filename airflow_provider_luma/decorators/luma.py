@@ -25,10 +25,10 @@ class LumaDecoratedOperator(DecoratedOperator, LumaGenerateOperator):
     """
     What ``@task.luma`` makes of a function.
 
-    The function returns a prompt, or a dict with ``prompt`` and, if wanted, ``aspect_ratio``, ``loop`` and
-    ``image_url``; what it leaves out are the decorator's arguments, which are those of
-    :class:`~airflow_provider_luma.operators.luma.LumaGenerateOperator`. What it returns is sent as it is:
-    no template is rendered in it.
+    The function returns a prompt, or a dict with ``prompt`` and, if wanted, other fields of
+    :class:`~airflow_provider_luma.api.models.GenerationRequest`; what it leaves out are the decorator's
+    arguments, which are those of :class:`~airflow_provider_luma.operators.luma.LumaGenerateOperator`. What it
+    returns is sent as it is: no template is rendered in it.
 
     The function is called only where something is to be submitted. A retry that takes up what an earlier try
     submitted does not call it, so a function that returns another prompt each time (a language model, say)
@@ -39,7 +39,10 @@ class LumaDecoratedOperator(DecoratedOperator, LumaGenerateOperator):
         *DecoratedOperator.template_fields,
         *LumaGenerateOperator.template_fields,
     )
-    template_fields_renderers: ClassVar[dict[str, str]] = {**DecoratedOperator.template_fields_renderers}
+    template_fields_renderers: ClassVar[dict[str, str]] = {
+        **DecoratedOperator.template_fields_renderers,
+        **LumaGenerateOperator.template_fields_renderers,
+    }
     custom_operator_name: str = "@task.luma"
     _repeatable = False
 
@@ -64,9 +67,7 @@ class LumaDecoratedOperator(DecoratedOperator, LumaGenerateOperator):
         context_merge(context, self.op_kwargs)
         arguments = determine_kwargs(self.python_callable, self.op_args, context)
         asked = self.python_callable(*self.op_args, **arguments)
-        request = GenerationRequest.of(
-            asked, aspect_ratio=self.aspect_ratio, loop=self.loop, image_url=self.image_url
-        )
+        request = GenerationRequest.of(asked, **self._asked())
         self.prompt = request.prompt
         return request
 

@@ -17,7 +17,9 @@ import socket
 import sys
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_luma.emulator.doors import DOORS
 from airflow_provider_luma.emulator.faults import COMMON_OPTIONS, FAULTS
+from airflow_provider_luma.emulator.models import TARGETS
 from airflow_provider_luma.emulator.server import STATUS_ID_FIELDS, Emulator
 
 if TYPE_CHECKING:
@@ -112,7 +114,9 @@ def _split(text: str) -> list[str]:
 
 def _parser() -> argparse.ArgumentParser:
     width = max(map(len, FAULTS))
-    lines = ["faults (TARGET is one of generate, generateRequestFromImage, getStatus, video):"]
+    lines = ["the base address of each gateway, after the address that is printed:"]
+    lines += [f"  {door.name:12} {door.prefix or '(nothing)'}" for door in DOORS]
+    lines += ["", f"faults (TARGET is one of {', '.join(TARGETS)}):"]
     for fault in FAULTS.values():
         options = f" [{', '.join(fault.options)}]" if fault.options else ""
         lines.append(f"  {fault.name:{width}}  {fault.summary}{options}")

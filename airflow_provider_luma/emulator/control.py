@@ -31,7 +31,7 @@ WRONG_KEY = "<a wrong key>"
 _TELLING_LENGTH = 6
 #: What a generation has from whoever asked for it or planned it.
 _FROM_OUTSIDE = (
-    "prompt", "aspect_ratio", "image_url", "status", "reason", "video_url", "request_id", "answer",
+    "prompt", "aspect_ratio", "image_url", "status", "reason", "video_url", "request_id", "answer", "request",
 )  # fmt: skip
 
 
@@ -84,6 +84,8 @@ def redact_text(text: str, key: str) -> str:
 def _header(name: str, value: str, key: str) -> str:
     if name.lower() == KEY_HEADER.lower():
         return RIGHT_KEY if value == key else WRONG_KEY
+    if name.lower() == "authorization" and value == f"Bearer {key}":
+        return RIGHT_KEY
     if name.lower() in ("authorization", "proxy-authorization"):
         return "<redacted>"
     return redact_text(value, key)

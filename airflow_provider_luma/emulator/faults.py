@@ -18,46 +18,32 @@ import socket
 import struct
 import time
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import hdrs, web
 
+from airflow_provider_luma.emulator.doors.appypie import DOCUMENTED_ERRORS
 from airflow_provider_luma.emulator.models import (
     GENERATE,
     GENERATE_FROM_IMAGE,
     GET_STATUS,
     TARGETS,
     Answer,
+    Sight,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-#: The error bodies on the vendor's page, by HTTP status.
-DOCUMENTED_ERRORS = {
-    400: "Invalid request parameters",
-    401: "Invalid or missing authentication",
-    403: "Access denied for this operation",
-    404: "Endpoint not found",
-    429: "Rate limit exceeded, please retry later",
-    500: "An unexpected error occurred, please try again later",
-}
-#: The example error response on the vendor's page.
-NOT_FOUND = {"status": "NOT_FOUND", "error": "The requested resource could not be located."}
 #: The 200 body in the vendor's table of status codes.
 MSG_ONLY = {"msg": "Image Getting Created"}
 
 _SUBMITTING = (GENERATE, GENERATE_FROM_IMAGE)
 _CALLS = (*_SUBMITTING, GET_STATUS)
 _PIECE = 64 * 1024
-
-
-def documented_error(status: int) -> Answer:
-    """Return the documented answer for an HTTP status; undocumented ones get a body of the same form."""
-    return Answer.of({"error": DOCUMENTED_ERRORS.get(status, "Request failed")}, status=status)
 
 
 @dataclass(frozen=True)
@@ -73,6 +59,12 @@ class Call:
     video_url: str | None
     #: What a gateway in good order would have answered to somebody else, given that one's request id or None.
     to_another: Callable[[str | None], Answer]
+    #: An error in the form of the door that is spoken to: its status, and what it says, or None.
+    error: Callable[[int, str | None], Answer]
+    #: What the door says of a generation that looks so.
+    told: Callable[[Sight], Answer]
+    #: What the door says of an id that it does not know.
+    not_found: Callable[[], Answer]
     #: Set when the emulator stops: what hangs must end.
     stopping: asyncio.Event
 
@@ -206,7 +198,7 @@ def _status(call: Call) -> Answer:
     options = call.options
     code, body = int(options["code"]), options["body"]
     if body is None:
-        body = {"error": DOCUMENTED_ERRORS.get(code, "Request failed")}
+        body = call.error(code, None).body
     raw = (
         body.encode()
         if isinstance(body, str)
@@ -242,7 +234,11 @@ def _quota_403(call: Call) -> Answer:
 
 
 def _credit(status: int) -> Callable[[Call], Answer]:
-    return _fixed(Answer.of({"error": "Insufficient balance: please add credits to continue"}, status=status))
+    return lambda call: call.error(status, "Insufficient balance: please add credits to continue")
+
+
+def _error(status: int) -> Callable[[Call], Answer]:
+    return lambda call: call.error(status, None)
 
 
 _WAF_PAGE = Answer(
@@ -256,7 +252,7 @@ _WAF_PAGE = Answer(
 def _429_with(retry_after: Callable[[Mapping[str, Any]], str]) -> Callable[[Call], Answer]:
     def answer(call: Call) -> Answer:
         headers = {str(hdrs.RETRY_AFTER): retry_after(call.options)}
-        return Answer.of({"error": DOCUMENTED_ERRORS[429]}, status=429, headers=headers)
+        return replace(call.error(429, None), headers=headers)
 
     return answer
 
@@ -294,25 +290,25 @@ def _wrong_type(call: Call) -> Answer:
 
 
 def _word(call: Call) -> Answer:
-    value: dict[str, Any] = {}
-    if call.options["word"] is not None:
-        value["status"] = call.options["word"]
-    address = call.options["video_url"]
-    if address:
-        value["video_url"] = call.video_url if address is True else address
-    return Answer.of(value)
+    word, address = call.options["word"], call.options["video_url"]
+    address = call.video_url if address is True else address or None
+    return call.told(Sight("completed" if word is not None else "no-status", word, address=address))
 
 
 def _failed(call: Call) -> Answer:
-    return Answer.of({"status": call.options["status"], "error": call.options["reason"]})
+    return call.told(Sight("failed", call.options["status"], call.options["reason"]))
+
+
+def _no_address(call: Call) -> Answer:
+    return call.told(Sight("no-address"))
 
 
 def _error_no_status(call: Call) -> Answer:
-    return Answer.of({"error": call.options["error"]})
+    return call.told(Sight("error-no-status", reason=call.options["error"]))
 
 
 def _not_found(call: Call) -> Answer:
-    return Answer.of(NOT_FOUND, status=int(call.options["code"]))
+    return replace(call.not_found(), status=int(call.options["code"]))
 
 
 def _redirect(call: Call) -> Answer:
@@ -471,7 +467,7 @@ FAULTS: dict[str, Fault] = {
             Fault(
                 name=str(status),
                 summary=f"HTTP {status} with {'its documented' if status in DOCUMENTED_ERRORS else 'a'} body",
-                answer=_fixed(documented_error(status)),
+                answer=_error(status),
             )
             for status in (*DOCUMENTED_ERRORS, 502, 503, 504)
         ),
@@ -513,7 +509,7 @@ FAULTS: dict[str, Fault] = {
                 {"seconds": 2},
                 answer=_429_with(_http_date),
             ),
-            Fault("429-bare", "documented 429 without Retry-After", answer=_fixed(documented_error(429))),
+            Fault("429-bare", "documented 429 without Retry-After", answer=_error(429)),
             Fault(
                 "429-absurd",
                 "documented 429, Retry-After with any text",
@@ -679,7 +675,7 @@ FAULTS: dict[str, Fault] = {
                 "no-address",
                 "completed without a video_url",
                 targets=(GET_STATUS,),
-                answer=_fixed(Answer.of({"status": "completed"})),
+                answer=_no_address,
             ),
             Fault(
                 "failed",

@@ -7,11 +7,13 @@ Plain data. Everything that leaves the emulator is a copy or frozen, so that a t
 from __future__ import annotations
 
 import json
+import time
+import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from multidict import CIMultiDictProxy
 
@@ -22,11 +24,15 @@ GENERATE = "generate"
 GENERATE_FROM_IMAGE = "generateRequestFromImage"
 GET_STATUS = "getStatus"
 VIDEO = "video"
+#: The account's list of generations, where a door has one.
+LIST = "list"
+#: The free call about the account that a test of the connection makes, where a door has one.
+ACCOUNT = "account"
 #: Requests to any other address, or with a method that the address does not take.
 UNKNOWN = "unknown"
 
 #: What :meth:`Emulator.misbehave` can be aimed at.
-TARGETS = (GENERATE, GENERATE_FROM_IMAGE, GET_STATUS, VIDEO)
+TARGETS = (GENERATE, GENERATE_FROM_IMAGE, GET_STATUS, VIDEO, LIST, ACCOUNT)
 
 #: What a generation can become, with what ``getStatus`` then says.
 OUTCOMES = {
@@ -46,7 +52,7 @@ class RecordedRequest:
 
     #: Seconds since the epoch.
     at: float
-    #: ``generate``, ``generateRequestFromImage``, ``getStatus``, ``video`` or ``unknown``.
+    #: One of :data:`TARGETS`, or ``unknown``.
     target: str
     method: str
     #: With the query string, as sent.
@@ -82,11 +88,52 @@ class Plan:
     video_url: str | None = None
     #: The id to give, in place of a random one (for the next generation only).
     request_id: str | None = None
+    #: Why it failed, where a door has codes for that.
+    failure_code: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse an outcome that does not exist."""
         if self.outcome not in OUTCOMES:
             raise ValueError(f"Unknown outcome {self.outcome!r}; there are: {', '.join(OUTCOMES)}")
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """A call as a door reads it."""
+
+    path: str
+    query: Mapping[str, str]
+    content_type: str
+    #: The parsed body, or None when it is not JSON.
+    parsed: Any
+    #: Whether an id is that of a generation.
+    knows: Callable[[Any], bool]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a submit asks for: what a video shows of it, and the whole body."""
+
+    prompt: str
+    aspect_ratio: str
+    loop: bool
+    image_url: str | None
+    body: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What a look at a generation shows, before a door puts it into its form."""
+
+    #: ``pending``, or one of :data:`OUTCOMES`.
+    kind: str
+    #: A status word in place of the door's own.
+    word: str | None = None
+    reason: str | None = None
+    #: Of the video.
+    address: str | None = None
+    #: That was asked at.
+    path: str = ""
 
 
 @dataclass
@@ -112,6 +159,37 @@ class EmulatedGeneration:
     looks: int = 0
     #: ``time.monotonic()`` at submitting, which the outcome is timed by.
     submitted_monotonic: float = field(default=0.0, repr=False)
+    #: Through which door it was asked for.
+    door: str = "appypie"
+    #: The body that asked for it.
+    request: Mapping[str, Any] = field(default_factory=dict)
+    failure_code: str | None = None
+    #: What a look shows now; set on the copies that leave the emulator.
+    seen: Sight = field(default=Sight("pending"), repr=False)
+
+    @classmethod
+    def of(
+        cls, plan: Plan, asked: Asked, door: str, seconds: float, *, paid: bool = False
+    ) -> EmulatedGeneration:
+        """Return a generation that is submitted now; it takes ``seconds`` unless the plan says otherwise."""
+        return cls(
+            request_id=str(uuid.uuid4()) if plan.request_id is None else plan.request_id,
+            prompt=asked.prompt,
+            aspect_ratio=asked.aspect_ratio,
+            loop=asked.loop,
+            image_url=asked.image_url,
+            submitted_at=time.time(),
+            seconds=seconds if plan.seconds is None else plan.seconds,
+            outcome=plan.outcome,
+            status=plan.status,
+            reason=plan.reason,
+            video_url=plan.video_url,
+            paid=paid,
+            submitted_monotonic=time.monotonic(),
+            door=door,
+            request=asked.body,
+            failure_code=plan.failure_code,
+        )
 
 
 @dataclass(frozen=True)
@@ -127,3 +205,8 @@ class Answer:
     def of(cls, value: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
         """Return the answer whose body is ``value`` as JSON."""
         return cls(status=status, body=json.dumps(value).encode(), headers=headers or {})
+
+
+def is_text(value: object) -> bool:
+    """Return whether a value is text, and not blank."""
+    return isinstance(value, str) and value.strip() != ""

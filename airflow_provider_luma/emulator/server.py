@@ -1,5 +1,5 @@
 """
-The emulator itself: a gateway on loopback that answers as the vendor's page says.
+The emulator itself: a gateway on loopback that answers as the vendors' pages say, through all doors at once.
 
 :class:`Emulator` runs an aiohttp server in a thread of its own, with an event loop of its own. It keeps a
 record of every request, creates generations that complete after a time, serves their videos, and misbehaves
@@ -12,7 +12,7 @@ loopback address.
 from __future__ import annotations
 
 import asyncio
-import copy
+import hashlib
 import itertools
 import json
 import logging
@@ -24,25 +24,29 @@ import time
 import uuid
 from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from aiohttp import hdrs, web
 
 from airflow_provider_luma.emulator import control, page
-from airflow_provider_luma.emulator.faults import NOT_FOUND, Call, Rule, documented_error, drop, load
+from airflow_provider_luma.emulator.doors import AppyPie, Door, Luma, LumaAgents, Pixazo
+from airflow_provider_luma.emulator.faults import Call, Rule, drop, load
 from airflow_provider_luma.emulator.models import (
-    GENERATE,
-    GENERATE_FROM_IMAGE,
+    ACCOUNT,
     GET_STATUS,
-    KEY_HEADER,
+    LIST,
     TARGETS,
     UNKNOWN,
     VIDEO,
     Answer,
+    Asked,
     EmulatedGeneration,
+    Incoming,
     Plan,
     RecordedRequest,
+    Sight,
 )
 from airflow_provider_luma.emulator.video import Scene, Video, VideoStore, VideosUnavailable
 
@@ -55,15 +59,18 @@ if TYPE_CHECKING:
 log = logging.getLogger("airflow_provider_luma.emulator")
 
 STATUS_ID_FIELDS = ("both", "task_id", "requestId")
-_TARGET_BY_PATH = {
-    "/lumalabs-ai/v1/generate": GENERATE,
-    "/lumalabs-ai/v1/generateRequestFromImage": GENERATE_FROM_IMAGE,
-    "/lumalabs-ai-polling/v1/getStatus": GET_STATUS,
-}
 _VIDEO_PATH = re.compile(r"/videos/(.+)\.mp4", re.DOTALL)
 #: The same videos for the page at ``/``: neither counted nor met by faults.
 _PAGE_VIDEO_PATH = re.compile(r"/_emulator/videos/(.+)\.mp4", re.DOTALL)
-_ASPECT_RATIO = re.compile(r"\d{1,5}(\.\d{1,3})?:\d{1,5}(\.\d{1,3})?")
+
+
+#: What a store of objects says of a signed address that has expired.
+_EXPIRED = Answer(
+    status=403,
+    content_type="application/xml",
+    body=b'<?xml version="1.0" encoding="UTF-8"?><Error><Code>AccessDenied</Code>'
+    b"<Message>Request has expired</Message></Error>",
+)
 
 
 class Emulator:
@@ -83,6 +90,8 @@ class Emulator:
     :param videos: ``full`` renders each prompt; ``tiny`` serves one small video, for load tests.
     :param record_limit: how many requests are remembered in full; counters go on beyond it.
     :param tls: certificate and key file (PEM), or a server-side ``SSLContext``; None is plain HTTP.
+    :param credit_balance: what the account of Luma's own API has left, in US cents.
+    :param address_seconds: for how long a signed address of a video is valid (Luma's API for agents).
     """
 
     def __init__(
@@ -98,6 +107,8 @@ class Emulator:
         videos: str = "full",
         record_limit: int = 100_000,
         tls: tuple[str | Path, str | Path] | ssl.SSLContext | None = None,
+        credit_balance: float = 10_000.0,
+        address_seconds: float = 3600.0,
     ) -> None:
         if status_id_field not in STATUS_ID_FIELDS:
             raise ValueError(f"status_id_field is one of {STATUS_ID_FIELDS}, not {status_id_field!r}")
@@ -108,6 +119,17 @@ class Emulator:
         self.status_id_field = status_id_field
         self.pending_word = pending_word
         self.not_found_status = not_found_status
+        self.credit_balance = credit_balance
+        self.address_seconds = address_seconds
+        self._doors: dict[str, Door] = {
+            door.name: door
+            for door in (
+                AppyPie(self),
+                Luma(),
+                LumaAgents(),
+                Pixazo(),
+            )
+        }
         self._host = _loopback(host)
         self._port = port
         self._tls = _server_tls(tls)
@@ -198,6 +220,15 @@ class Emulator:
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"{'https' if self._tls else 'http'}://{host}:{self._port}"
 
+    def url_of(self, gateway: str) -> str:
+        """
+        Return the base address of one door.
+
+        :param gateway: as a connection's extra ``gateway`` calls it.
+        :raises KeyError: there is none of that name.
+        """
+        return self.url + self._doors[gateway].prefix
+
     # --- looking ----------------------------------------------------------------------------------------
 
     @property
@@ -233,7 +264,9 @@ class Emulator:
     def generations(self) -> dict[str, EmulatedGeneration]:
         """All generations by request id, oldest first. Copies: they do not change later."""
         with self._lock:
-            return {request_id: copy.copy(generation) for request_id, generation in self._generations.items()}
+            return {
+                request_id: self._copied(generation) for request_id, generation in self._generations.items()
+            }
 
     def generation(self, request_id: str) -> EmulatedGeneration:
         """
@@ -242,7 +275,7 @@ class Emulator:
         :raises KeyError: when there is none.
         """
         with self._lock:
-            return copy.copy(self._generations[request_id])
+            return self._copied(self._generations[request_id])
 
     @property
     def paid(self) -> int:
@@ -252,6 +285,20 @@ class Emulator:
     def video_url(self, request_id: str) -> str:
         """Return the address at which a generation's video is served once it is completed."""
         return f"{self.url}/videos/{quote(request_id, safe='')}.mp4"
+
+    def _copied(self, generation: EmulatedGeneration) -> EmulatedGeneration:
+        return replace(generation, seen=self._sight(generation) or Sight("not-found"))
+
+    def _address(self, generation: EmulatedGeneration) -> str:
+        """Return the address of a video as its door gives it: signed, where that door signs."""
+        address = self.video_url(generation.request_id)
+        if generation.door != LumaAgents.name:
+            return address
+        expires = f"{time.time() + self.address_seconds:.3f}"
+        return f"{address}?Expires={expires}&Signature={self._signature(generation.request_id, expires)}"
+
+    def _signature(self, request_id: str, expires: str) -> str:
+        return hashlib.sha256(f"{self.key} {request_id} {expires}".encode()).hexdigest()[:32]
 
     def video_bytes(self, request_id: str) -> bytes:
         """
@@ -290,6 +337,7 @@ class Emulator:
         video_url: str | None = None,
         *,
         request_id: str | None = None,
+        failure_code: str | None = None,
         times: int | None = 1,
     ) -> None:
         """
@@ -301,9 +349,10 @@ class Emulator:
         :param reason: text of the ``error``.
         :param video_url: address in place of the emulator's own.
         :param request_id: the id to give, in place of a random one; for one generation only.
+        :param failure_code: why it fails, where a door has codes for that.
         :param times: how many generations; None is all that come after those planned already.
         """
-        plan = Plan(outcome, seconds, status, reason, video_url, request_id)
+        plan = Plan(outcome, seconds, status, reason, video_url, request_id, failure_code)
         if request_id is not None and times != 1:
             raise ValueError("A request_id can be given to one generation only")
         with self._lock:
@@ -348,10 +397,16 @@ class Emulator:
         status: str | None = None,
         reason: str | None = None,
         video_url: str | None = None,
+        door: str = AppyPie.name,
     ) -> str:
         """Add a generation that was made elsewhere, submitted now and not counted as paid; return its id."""
+        if door not in self._doors:
+            raise ValueError(f"There is no door {door!r}. There are: {', '.join(self._doors)}")
         plan = Plan(outcome, seconds, status, reason, video_url, request_id)
-        return self._create(plan, prompt, aspect_ratio, loop, image_url, paid=False)
+        body: dict[str, Any] = {"prompt": prompt, "aspect_ratio": aspect_ratio, "loop": loop}
+        if door == Luma.name:
+            body["model"] = "ray-2"
+        return self._create(plan, Asked(prompt, aspect_ratio, loop, image_url, body), door, paid=False)
 
     def misbehave(
         self,
@@ -469,14 +524,14 @@ class Emulator:
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         if page.is_meant_by(request) or request.path.startswith(control.PREFIX):
             return await self._handle_own(request)
-        target = _target_of(request)
+        door, target = self._aimed_at(request)
         with self._lock:
             self._counts[target] += 1
             self._in_flight[target] += 1
             self._max_in_flight[target] = max(self._max_in_flight[target], self._in_flight[target])
             pause, rule, names = self._choose_faults(target)
         try:
-            return await self._answer(request, target, pause, rule, names)
+            return await self._answer(request, door, target, pause, rule, names)
         finally:
             with self._lock:
                 self._in_flight[target] -= 1
@@ -516,8 +571,25 @@ class Emulator:
         self._rules[target] = [rule for rule in rules if not rule.spent]
         return pause, chosen, "+".join(names) or None
 
+    def _aimed_at(self, request: web.BaseRequest) -> tuple[Door, str]:
+        """Return the door that is spoken to, and what the call is aimed at."""
+        if request.method in (hdrs.METH_GET, hdrs.METH_HEAD) and _VIDEO_PATH.fullmatch(request.path):
+            return self._doors[AppyPie.name], VIDEO
+        for door in self._doors.values():
+            target = door.target_of(request.method, request.path)
+            if target is not None:
+                return door, target
+        near = (door for door in self._doors.values() if door.prefix and request.path.startswith(door.prefix))
+        return next(near, self._doors[AppyPie.name]), UNKNOWN
+
     async def _answer(
-        self, request: web.BaseRequest, target: str, pause: float, rule: Rule | None, names: str | None
+        self,
+        request: web.BaseRequest,
+        door: Door,
+        target: str,
+        pause: float,
+        rule: Rule | None,
+        names: str | None,
     ) -> web.StreamResponse:
         fault = None if rule is None else rule.fault
         early = fault is not None and fault.before_body
@@ -525,8 +597,9 @@ class Emulator:
         try:
             body = b"" if early else await request.read()
         except web.HTTPRequestEntityTooLarge:
-            body, refusal = b"", documented_error(413)
+            body, refusal = b"", door.error(413)
         parsed = _parse(body)
+        call = Incoming(request.path, request.query, request.content_type, parsed, self._knows)
 
         # From here to the record nothing waits, so that the record stands in the order of the deeds.
         request_id: str | None = None
@@ -536,18 +609,23 @@ class Emulator:
             request_id = _video_id(request)
         elif early:
             pass
-        elif refusal is not None or (refusal := self._refusal(request, target, parsed)) is not None:
+        elif refusal is not None or (refusal := self._refusal(request, door, target, call)) is not None:
             honest = refusal
         elif target == GET_STATUS:
-            request_id = self._asked_id(parsed)
-            honest = self._look(request_id)
+            request_id = door.asked_id(call)
+            honest = self._look(door, request_id, request.path)
+        elif target == LIST:
+            honest = door.listed(self._newest(door), call)
+        elif target == ACCOUNT:
+            honest = door.account(self.credit_balance)
         elif rule is None or rule.paid:
-            request_id = self._submit(target, parsed)
-            paid = True
-            honest = Answer.of({"requestId": request_id})
+            generation = self._submit(door, target, call)
+            request_id, paid = generation.request_id, True
+            honest = door.accepted(generation, self.url)
         else:
             # The fault says that nothing was created; what it sends may still look like an acceptance.
-            honest = Answer.of({"requestId": str(uuid.uuid4())})
+            nobodys = EmulatedGeneration.of(Plan(), door.asked(target, call), door.name, self.seconds)
+            honest = door.accepted(nobodys, self.url)
         self._note(request, target, body, parsed, request_id, names, paid)
 
         if pause and await self._stops_within(pause):
@@ -556,147 +634,139 @@ class Emulator:
             honest = await self._film(request, request_id)
         if rule is None or fault is None:
             return _to_response(honest)
-        call = Call(
+        met = Call(
             request=request,
             target=target,
             options=rule.options,
             honest=honest,
             video_url=None if request_id is None else self.video_url(request_id),
-            to_another=lambda other: self._to_another(target, request_id, other),
+            to_another=lambda other: self._to_another(door, target, request_id, other),
+            error=door.error,
+            told=lambda sight: door.told(self._made(request_id, door), sight),
+            not_found=door.not_found,
             stopping=self._running_event(),
         )
         if fault.wire is not None:
             try:
-                return await fault.wire(call)
+                return await fault.wire(met)
             except ConnectionResetError:
                 # Whoever asked has had enough.
                 return drop(request)
         if fault.answer is not None:
-            return _to_response(fault.answer(call))
+            return _to_response(fault.answer(met))
         raise AssertionError(f"Fault {fault.name} does nothing")
 
-    def _refusal(self, request: web.BaseRequest, target: str, parsed: Any) -> Answer | None:
-        """Return the documented error for a request that is not as the page says, or None."""
+    def _refusal(self, request: web.BaseRequest, door: Door, target: str, call: Incoming) -> Answer | None:
+        """Return the documented error for a request that is not as the door wants it, or None."""
         if target == UNKNOWN:
-            return documented_error(404)
-        if request.headers.getall(KEY_HEADER, []) != [self.key]:
-            return documented_error(401)
-        valid = request.content_type == "application/json" and isinstance(parsed, dict)
-        if valid and target == GET_STATUS:
-            valid = self._asked_id(parsed) != ""
-        elif valid:
-            valid = _is_text(parsed.get("prompt"))
-            if valid and target == GENERATE_FROM_IMAGE:
-                address = parsed.get("url")
-                valid = _is_text(address) and address.lower().startswith(("http://", "https://"))
-            if valid and "aspect_ratio" in parsed:
-                valid = _is_aspect_ratio(parsed["aspect_ratio"])
-            if valid and "loop" in parsed:
-                valid = isinstance(parsed["loop"], bool)
-        return None if valid else documented_error(400)
+            return door.error(404)
+        if request.headers.getall(door.key_header, []) != [door.key_value(self.key)]:
+            return door.error(401)
+        return door.refusal(target, call)
 
-    def _asked_id(self, parsed: dict[str, Any]) -> str:
-        """Return the id that getStatus asks about, or an empty string."""
-        fields = ("task_id", "requestId") if self.status_id_field == "both" else (self.status_id_field,)
-        for name in fields:
-            value = parsed.get(name)
-            if _is_text(value):
-                return str(value)
-        return ""
+    def _knows(self, request_id: Any) -> bool:
+        with self._lock:
+            return isinstance(request_id, str) and request_id in self._generations
 
-    def _submit(self, target: str, parsed: dict[str, Any]) -> str:
+    def _submit(self, door: Door, target: str, call: Incoming) -> EmulatedGeneration:
         with self._lock:
             plan = self._plans.popleft() if self._plans else self._plan_for_ever or Plan()
-            return self._create(
-                plan,
-                parsed["prompt"],
-                parsed.get("aspect_ratio", "16:9"),
-                parsed.get("loop", False),
-                parsed["url"] if target == GENERATE_FROM_IMAGE else None,
-                paid=True,
-            )
+            request_id = self._create(plan, door.asked(target, call), door.name, paid=True)
+            return self._generations[request_id]
 
-    def _create(
-        self, plan: Plan, prompt: str, aspect_ratio: str, loop: bool, image_url: str | None, *, paid: bool
-    ) -> str:
+    def _create(self, plan: Plan, asked: Asked, door: str, *, paid: bool) -> str:
+        generation = EmulatedGeneration.of(plan, asked, door, self.seconds, paid=paid)
         with self._lock:
-            generation = EmulatedGeneration(
-                request_id=str(uuid.uuid4()) if plan.request_id is None else plan.request_id,
-                prompt=prompt,
-                aspect_ratio=aspect_ratio,
-                loop=loop,
-                image_url=image_url,
-                submitted_at=time.time(),
-                seconds=self.seconds if plan.seconds is None else plan.seconds,
-                outcome=plan.outcome,
-                status=plan.status,
-                reason=plan.reason,
-                video_url=plan.video_url,
-                paid=paid,
-                submitted_monotonic=time.monotonic(),
-            )
             self._generations[generation.request_id] = generation
             self._paid += paid
-            return generation.request_id
+        return generation.request_id
 
-    def _look(self, request_id: str) -> Answer:
+    def _made(self, request_id: str | None, door: Door) -> EmulatedGeneration:
+        """Return the generation of an id; if there is none, one that nobody has asked for."""
+        with self._lock:
+            made = self._generations.get(request_id or "")
+        nothing = Asked("", "16:9", False, None, {})
+        return made or EmulatedGeneration.of(Plan(request_id=request_id), nothing, door.name, self.seconds)
+
+    def _newest(self, door: Door) -> list[EmulatedGeneration]:
+        with self._lock:
+            made = [one for one in self._generations.values() if one.door == door.name]
+            return [self._copied(one) for one in reversed(made)]
+
+    def _look(self, door: Door, request_id: str, path: str) -> Answer:
         with self._lock:
             generation = self._generations.get(request_id)
-            if generation is None:
-                return Answer.of(NOT_FOUND, status=self.not_found_status)
+            if generation is None or generation.door != door.name:
+                return door.not_found()
             generation.looks += 1
-            value = self._status_of(generation)
-        if value is None:
-            return Answer.of(NOT_FOUND, status=self.not_found_status)
-        return Answer.of(value)
+            sight = self._sight(generation)
+        return door.not_found() if sight is None else door.told(generation, replace(sight, path=path))
 
-    def _status_of(self, generation: EmulatedGeneration) -> dict[str, str] | None:
-        """Return what getStatus says about a generation now; None is NOT_FOUND."""
-        outcome = generation.outcome
+    def _sight(self, generation: EmulatedGeneration) -> Sight | None:
+        """Return what a look at a generation shows now; None is that there is none."""
+        outcome, word = generation.outcome, generation.status
         if outcome == "not-found":
             return None
         if not _is_over(generation):
-            return {"status": self.pending_word}
+            return Sight("pending")
         if outcome == "pending":
-            return {"status": generation.status or self.pending_word}
-        reason = generation.reason or "The video could not be generated"
-        address = generation.video_url or self.video_url(generation.request_id)
-        if outcome == "error-no-status":
-            return {"error": reason}
-        if outcome == "no-status":
-            return {"video_url": address}
-        if outcome == "failed":
-            return {"status": generation.status or "failed", "error": reason}
+            return Sight("pending", word)
+        if outcome in ("failed", "error-no-status"):
+            return Sight(outcome, word, generation.reason or "The video could not be generated")
         if outcome == "no-address":
-            return {"status": generation.status or "completed"}
-        return {"status": generation.status or "completed", "video_url": address}
+            return Sight("no-address", word)
+        return Sight(outcome, word, address=generation.video_url or self._address(generation))
 
     def _describe_generation(self, generation: EmulatedGeneration) -> dict[str, Any]:
         value = dict(vars(generation))
-        del value["submitted_monotonic"]
-        over, answer = _is_over(generation), self._status_of(generation)
+        del value["submitted_monotonic"], value["seen"]
+        over, answer = _is_over(generation), self._described_answer(generation)
         own = over and generation.outcome == "completed" and generation.video_url is None
         video = f"{control.PREFIX}videos/{quote(generation.request_id, safe='')}.mp4" if own else None
         return {**value, "over": over, "answer": answer, "own_video": video}
 
-    def _to_another(self, target: str, request_id: str | None, other: str | None) -> Answer:
+    def _described_answer(self, generation: EmulatedGeneration) -> dict[str, str] | None:
+        """Return what a look shows, for people, in one form for all doors; None is NOT_FOUND."""
+        sight = self._sight(generation)
+        if sight is None:
+            return None
+        told = json.loads(self._doors[generation.door].told(generation, sight).body)
+        word = told.get("status") or told.get("state")
+        known = {"status": word, "video_url": sight.address, "error": sight.reason}
+        return {name: value for name, value in known.items() if value is not None}
+
+    def _to_another(self, door: Door, target: str, request_id: str | None, other: str | None) -> Answer:
         with self._lock:
             if other is None:
                 other = next((name for name in self._generations if name != request_id), str(uuid.uuid4()))
-            return self._look(other) if target == GET_STATUS else Answer.of({"requestId": other})
+            if target == GET_STATUS:
+                return self._look(door, other, "")
+            return door.accepted(self._made(other, door), self.url)
 
     async def _film(self, request: web.BaseRequest, request_id: str | None) -> Answer:
         """Return the answer that serves a generation's video, or the part of it that was asked for."""
         with self._lock:
             generation = self._generations.get(request_id or "")
             if generation is None or generation.outcome != "completed" or not _is_over(generation):
-                return documented_error(404)
+                return self._doors[AppyPie.name].error(404)
+            if generation.door == LumaAgents.name and not self._is_signed(request, generation.request_id):
+                return _EXPIRED
             scene = _scene(generation)
         try:
             video = await asyncio.get_running_loop().run_in_executor(self._renderers, self._videos.get, scene)
         except VideosUnavailable as error:
             return Answer.of({"error": str(error)}, status=501)
         return _cut(request, video)
+
+    def _is_signed(self, request: web.BaseRequest, request_id: str) -> bool:
+        if request.path.startswith(control.PREFIX):
+            return True
+        expires, signature = request.query.get("Expires", ""), request.query.get("Signature")
+        try:
+            valid = float(expires) >= time.time()
+        except ValueError:
+            return False
+        return valid and signature == self._signature(request_id, expires)
 
     def _note(
         self,
@@ -764,14 +834,6 @@ def _check_target(target: str, known: tuple[str, ...]) -> None:
         raise ValueError(f"There is no target {target!r}. There are: {', '.join(known)}")
 
 
-def _target_of(request: web.BaseRequest) -> str:
-    if request.method == hdrs.METH_POST:
-        return _TARGET_BY_PATH.get(request.path, UNKNOWN)
-    if request.method in (hdrs.METH_GET, hdrs.METH_HEAD) and _VIDEO_PATH.fullmatch(request.path):
-        return VIDEO
-    return UNKNOWN
-
-
 def _video_id(request: web.BaseRequest) -> str | None:
     match = _VIDEO_PATH.fullmatch(request.path)
     return match[1] if match else None
@@ -782,16 +844,6 @@ def _parse(body: bytes) -> Any:
         return json.loads(body) if body else None
     except (ValueError, RecursionError):
         return None
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and value.strip() != ""
-
-
-def _is_aspect_ratio(value: object) -> bool:
-    if not isinstance(value, str) or not _ASPECT_RATIO.fullmatch(value):
-        return False
-    return all(float(side) > 0 for side in value.split(":"))
 
 
 def _is_over(generation: EmulatedGeneration) -> bool:

@@ -39,11 +39,11 @@ class LumaEmulator(Emulator):
         Have an Airflow connection lead here, by a variable of the environment, until the test ends.
 
         :param conn_id: its id.
-        :param extra: its extras, such as ``requests_per_second=2``.
+        :param extra: its extras, such as ``requests_per_second=2`` or ``gateway="luma"``.
         """
         connection = {
             "conn_type": "luma",
-            "host": self.url,
+            "host": self.url_of(extra.get("gateway", "appypie")),
             "password": self.key,
             # Where the first look is placed: these generations take no minute.
             "extra": {"typical_seconds": 1, **extra},

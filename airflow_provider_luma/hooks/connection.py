@@ -101,10 +101,12 @@ def settings_from(connection: Connection, conn_id: str) -> LumaSettings:
         )
     allow_http = extras.boolean("allow_http", False)
     status_id_field = extras.text("status_id_field") or "auto"
-    gateway = GATEWAYS[DEFAULT_GATEWAY]
+    gateway = extras.gateway()
     if status_id_field not in ("auto", *gateway.STATUS_ID_FIELDS):
         choices = " or ".join(", ".join(("auto", *gateway.STATUS_ID_FIELDS)).rsplit(", ", 1))
-        raise extras.wrong("status_id_field", f"must be {choices}", status_id_field)
+        raise extras.wrong(
+            "status_id_field", f"must be {choices} where gateway is {gateway.NAME}", status_id_field
+        )
     concurrent = extras.number("max_concurrent_requests", DEFAULT_MAX_CONCURRENT_REQUESTS, 1, 1000)
     if concurrent != int(concurrent):
         raise extras.wrong("max_concurrent_requests", "must be a whole number", concurrent)
@@ -218,6 +220,12 @@ class _Extras:
         if value is not None and not isinstance(value, str):
             raise self.wrong(name, "must be text", value)
         return (value or "").strip() or None
+
+    def gateway(self) -> Gateway:
+        name = self.text("gateway") or DEFAULT_GATEWAY
+        if name not in GATEWAYS:
+            raise self.wrong("gateway", f"must be one of {', '.join(GATEWAYS)}", name)
+        return GATEWAYS[name]
 
     def boolean(self, name: str, default: bool) -> bool:
         value = self.values.get(name)

@@ -22,9 +22,11 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException, Airflo
 from airflow.providers.http.hooks.http import HttpHook
 
 from airflow_provider_luma.api.exchange import TOO_MANY, Answer, Call, HttpCall, Miss
+from airflow_provider_luma.api.gateways import check, lister, look
 from airflow_provider_luma.api.pacing import Pace
 from airflow_provider_luma.api.polling import Done, GaveUp, Schedule, Wait
 from airflow_provider_luma.api.probe import probe
+from airflow_provider_luma.api.reconcile import LISTED_WITHIN, LOOK_EVERY, Found, NotListed, Verdict, search
 from airflow_provider_luma.api.retry import MAX_WORKER_PAUSE, error_for, pause_before_next, rule
 from airflow_provider_luma.api.text import quoted_prompt, shown_url
 from airflow_provider_luma.exceptions import (
@@ -43,7 +45,7 @@ from airflow_provider_luma.hooks.transport import AsyncLumaSession, LumaSession
 from airflow_provider_luma.version_compat import AIRFLOW_3
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator
+    from collections.abc import Awaitable, Callable, Collection, Generator
 
     import requests
     from airflow.providers.common.compat.sdk import Connection
@@ -91,6 +93,8 @@ class LumaHook(HttpHook):
         self._status_id_field: str | None = None
         #: The id that the last call of :meth:`generate` got, from the moment the gateway accepted.
         self.last_submitted: str | None = None
+        #: Epoch seconds at which the last POST of :meth:`generate` was about to be sent.
+        self.last_sent_at: float | None = None
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
@@ -228,6 +232,7 @@ class LumaHook(HttpHook):
         settings = self.settings
         # Before anything is sent: prices that are none are an error, which must not hide an id.
         cost = self.estimate(request)
+        self.check(request)
         gateway = self.settings.gateway
         call = gateway.submit_call(request)
         #: The session of a POST that may have been delivered and has no definite answer yet.
@@ -240,6 +245,7 @@ class LumaHook(HttpHook):
             with LumaSession(settings, "task") as session:
                 if before_send is not None:
                     before_send()
+                self.last_sent_at = time.time()
                 flight = session
                 seen = gateway.read_submit(session.exchange(call))
                 if isinstance(seen, str):
@@ -287,9 +293,19 @@ class LumaHook(HttpHook):
                 ) from interruption
             raise
 
+    def check(self, request: GenerationRequest) -> None:
+        """
+        See whether the connection's gateway can honour a request, all of it. :meth:`generate` does it first.
+
+        :raises LumaInvalidRequest: names the parameter. Nothing was sent, nothing is charged.
+        :raises LumaConfigurationError: the connection cannot be used.
+        """
+        check(self.settings.gateway, request)
+
     def estimate(self, *requests: GenerationRequest) -> Cost | None:
         """
-        Return what generations cost together by the connection's ``price_table``; ``None`` if it has none.
+        Return what generations cost together by the connection's ``price_table``; ``None`` if it has none,
+        or no price for one of them.
 
         :raises LumaConfigurationError: the connection cannot be used, or names prices that are none.
         """
@@ -300,6 +316,79 @@ class LumaHook(HttpHook):
                 next_step="Mend the connection's extra field, or take price_table out.",
             )
         return None if settings.price_table is None else settings.price_table.estimate(requests)
+
+    def can_reconcile(self) -> bool:
+        """
+        Return whether the connection's gateway lists its generations, so that :meth:`reconcile` can be used.
+
+        :raises LumaConfigurationError: the connection cannot be used.
+        """
+        return lister(self.settings.gateway) is not None
+
+    def reconcile(
+        self,
+        request: GenerationRequest,
+        sent_from: float,
+        sent_until: float,
+        *,
+        taken: Collection[str] = (),
+        wanted: int = 1,
+    ) -> Verdict:
+        """
+        Look in the gateway's list for a request of which it is not known whether it was accepted. Free.
+
+        It asks again until it is found, or for a minute after the last moment at which it can have arrived: a
+        new generation takes a moment to be listed. Requests that are equal in everything cannot be told
+        apart, whoever made them; where that matters, nothing is settled.
+
+        :param request: what was asked for.
+        :param sent_from: epoch seconds at which it was sent at the earliest.
+        :param sent_until: and at the latest.
+        :param taken: ids that are known to be of other requests.
+        :param wanted: how many such requests, equal in everything, are looked for.
+        :return: whether it was found, is not listed, or cannot be settled.
+        :raises LumaConfigurationError: the connection cannot be used, or its gateway has no list.
+        :raises LumaError: the list could not be read; nothing is known.
+        """
+        gateway = lister(self.settings.gateway)
+        if gateway is None:
+            raise LumaConfigurationError(
+                f"Connection {self.luma_conn_id!r}: {self.settings.gateway.TITLE} has no list of "
+                "generations, so that an unknown outcome cannot be settled by it.",
+                next_step="Leave on_unknown_outcome at 'fail', or use a gateway that has one.",
+            )
+
+        def once() -> Verdict | Miss:
+            steps = search(
+                gateway,
+                request,
+                sent_from=sent_from,
+                sent_until=sent_until,
+                taken=taken,
+                clock=time.time,
+                wanted=wanted,
+            )
+            return self._answered(steps)
+
+        verdict: Verdict | Miss
+        while True:
+            verdict, tries = self._sent(Call.STATUS, once)
+            if isinstance(verdict, Miss):
+                error = self._error(Call.STATUS, verdict, tries)
+                raise type(error)(
+                    f"The gateway's list of generations could not be read: the gateway {verdict.detail}.",
+                    http_status=error.http_status,
+                    retry_after=error.retry_after,
+                    money="Whether the request was accepted is not known; nothing is sent meanwhile.",
+                    next_step="A retry asks the list again.",
+                )
+            left = sent_until + LISTED_WITHIN - time.time()
+            missing = isinstance(verdict, NotListed) or (
+                isinstance(verdict, Found) and len(verdict.request_ids) < wanted
+            )
+            if left <= 0 or not missing:
+                return verdict
+            self._sleep(Call.STATUS, min(left, LOOK_EVERY))
 
     @property
     def schedule(self) -> Schedule:
@@ -320,7 +409,7 @@ class LumaHook(HttpHook):
         :raises LumaConfigurationError: the connection cannot be used.
         """
         with LumaConnectionNotFound.of_a_wait(request_id):
-            steps = self.settings.gateway.look(request_id, self.status_id_field)
+            steps = look(self.settings.gateway, request_id, self.status_id_field)
         looked(self.luma_conn_id)
         seen, self._status_id_field = self._answered(steps)
         return seen
@@ -582,7 +671,7 @@ class LumaAsyncHook(BaseHook):
         """
         with LumaConnectionNotFound.of_a_wait(request_id):
             line = await self._ready()  # which says what the id's field is
-        steps = line.settings.gateway.look(request_id, self.status_id_field)
+        steps = look(line.settings.gateway, request_id, self.status_id_field)
         try:
             call = next(steps)
             while True:

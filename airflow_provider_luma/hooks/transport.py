@@ -191,7 +191,7 @@ class LumaSession(requests.Session):
                 ):
                     raw += chunk
                 headers = {name.lower(): value for name, value in response.headers.items()}
-                return answer_from(response.status_code, headers, bytes(raw), self._settings.key)
+                return answer_from(response.status_code, headers, bytes(raw), self._settings)
             except Exception as error:
                 # The clients raise many things; what counts is whether the request can have been delivered.
                 return self._miss(error)
@@ -280,7 +280,7 @@ class AsyncLumaSession:
             ):
                 raw = await _read_bounded(response)
                 headers = {name.lower(): value for name, value in response.headers.items()}
-                return answer_from(response.status, headers, raw, settings.key)
+                return answer_from(response.status, headers, raw, settings)
         except TimeoutError as error:
             if not progress.connected:
                 return _not_delivered(settings, error)
@@ -314,10 +314,10 @@ def _tracing() -> aiohttp.TraceConfig:
     return config
 
 
-def answer_from(status: int, headers: dict[str, str], raw: bytes, key: str) -> Answer:
+def answer_from(status: int, headers: dict[str, str], raw: bytes, settings: LumaSettings) -> Answer:
     """Return the answer, decoded within bounds."""
     body, cut = decoded(raw, headers.get("content-encoding"))
-    return Answer(status, headers, body, cut, secret=key)
+    return Answer(status, headers, body, cut, secret=settings.key, base_url=settings.base_url)
 
 
 def _not_delivered(settings: LumaSettings, error: Exception) -> Miss:

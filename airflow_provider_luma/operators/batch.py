@@ -20,6 +20,7 @@ from airflow_provider_luma.api.batch import (
     Ledger,
     Slot,
     counts,
+    refuse_what_cannot_be,
     slots_of,
     summary,
     too_many_failed,
@@ -57,7 +58,8 @@ from airflow_provider_luma.steps.keep import (
     target_at,
 )
 from airflow_provider_luma.steps.lineage import WithLineage
-from airflow_provider_luma.steps.submit import check_cost, max_cost_of, policy_of, state_store
+from airflow_provider_luma.steps.reconcile import check_policy
+from airflow_provider_luma.steps.submit import Policy, check_cost, max_cost_of, policy_of, state_store
 from airflow_provider_luma.steps.wait import backstop, deadline, not_delivered, poke_interval_of, seconds_of
 from airflow_provider_luma.triggers.channel import wait_for_all
 from airflow_provider_luma.triggers.luma import LumaBatchTrigger
@@ -95,9 +97,9 @@ class LumaGenerateBatchOperator(WithLineage, BaseOperator):
 
     ``requests``, ``luma_conn_id``, ``destination`` and ``overwrite`` are templated.
 
-    :param requests: a list of prompts, or of dicts with ``prompt`` and, if wanted, ``aspect_ratio``, ``loop``
-        and ``image_url``; mixed, if wanted. From an upstream task, or as text of a JSON list, too. At most
-        10,000.
+    :param requests: a list of prompts, or of dicts with ``prompt`` and, if wanted, other fields of
+        :class:`~airflow_provider_luma.api.models.GenerationRequest`; mixed, if wanted. From an upstream task,
+        or as text of a JSON list, too. At most 10,000.
     :param luma_conn_id: id of the Airflow connection; default ``luma_default``. Its
         ``max_concurrent_requests`` are under way at once.
     :param deferrable: whether to wait in the triggerer, holding no worker; default: Airflow's
@@ -123,7 +125,9 @@ class LumaGenerateBatchOperator(WithLineage, BaseOperator):
         not retried once something was accepted.
     :param on_unknown_outcome: what to do about requests of an earlier try of which it is not known whether
         they were accepted. ``"fail"`` (default) reports them, and sends the others. ``"resubmit"`` sends them
-        again: **each may be a second charge**, and is logged as one.
+        again: **each may be a second charge**, and is logged as one. ``"reconcile"`` asks the gateway's list
+        of generations, where it has one (Luma's own API): it takes up what is there, and a retry sends what
+        is still not listed.
 
     Returns a list in the order of the requests, each
     ``{"index", "request_id", "status", "video_url", "path", "error"}``; ``status`` is one of
@@ -158,7 +162,7 @@ class LumaGenerateBatchOperator(WithLineage, BaseOperator):
         max_failures: int = 0,
         max_cost: float | Decimal | None = None,
         durable: bool = True,
-        on_unknown_outcome: Literal["fail", "resubmit"] = "fail",
+        on_unknown_outcome: Policy = "fail",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -194,7 +198,7 @@ class LumaGenerateBatchOperator(WithLineage, BaseOperator):
             # Looked up before anything is recorded: a connection that cannot be used leaves no trace.
             settings = hook.settings
             keeper = self._keeper(hook, context)
-            ledger = Ledger(int(context["ti"].max_tries or 0))
+            ledger = Ledger(int(context["ti"].max_tries or 0), settings.gateway.NAME)
             records = BatchRecords(state_store(context, durable=self.durable, log=self.log), ledger, self.log)
             try:
                 try:
@@ -271,9 +275,14 @@ class LumaGenerateBatchOperator(WithLineage, BaseOperator):
             records,
             self.log,
             killed=lambda: self._killed,
-            resubmit=self.on_unknown_outcome == "resubmit",
+            policy=self.on_unknown_outcome,
         )
         fresh, cleared = submitter.sort(slots)
+        if fresh:
+            check_policy(self.on_unknown_outcome, crew.hook)
+            paid = any(slot.maybe_paid for slot in slots)
+            refuse_what_cannot_be(fresh, crew.hook.check, strict=self.fail_on == "any" and not paid)
+            fresh = [slot for slot in fresh if slot.request is not None]
         known = [slot for slot in slots if slot.request_id is not None]
         if known:
             self.log.info(
@@ -493,6 +502,12 @@ class LumaGenerateBatchOperator(WithLineage, BaseOperator):
                 "everything again: wait for what is missing with sensors and the ids in the XCom results.",
             )
         unknown = any(slot.status is BatchStatus.UNKNOWN for slot in slots)
+        if unknown and self.on_unknown_outcome == "reconcile":
+            return LumaBatchFailed(
+                what,
+                next_step="A retry asks the gateway's list for the unknown ones again, and submits only what "
+                "is still not listed.",
+            )
         if unknown and self.on_unknown_outcome == "resubmit":
             return LumaBatchFailed(
                 what, next_step="A retry sends the unknown ones again: POSSIBLE SECOND CHARGE."

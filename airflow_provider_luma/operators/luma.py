@@ -19,8 +19,8 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import (
     AirflowFailException,
@@ -39,6 +39,7 @@ from airflow_provider_luma.api.models import (
     usable_request_id,
 )
 from airflow_provider_luma.api.polling import Wait
+from airflow_provider_luma.api.reconcile import Found, NotListed
 from airflow_provider_luma.api.submission import (
     LookFirst,
     OutcomeUnknown,
@@ -55,6 +56,7 @@ from airflow_provider_luma.exceptions import (
     LumaSubmitInterrupted,
     LumaSubmitOutcomeUnknown,
     LumaSubmitOutcomeUnknownResubmit,
+    LumaSubmitOutcomeUnsettled,
     LumaVideoNotDelivered,
 )
 from airflow_provider_luma.hooks.luma import DEFAULT_WAIT_TIMEOUT, LumaHook
@@ -63,8 +65,10 @@ from airflow_provider_luma.links.luma import LumaVideoLink
 from airflow_provider_luma.operators.batch import LumaGenerateBatchOperator
 from airflow_provider_luma.steps.keep import NO_REQUEST, VideoKeeper, hand_on, rendered_destination, target_at
 from airflow_provider_luma.steps.lineage import WithLineage
+from airflow_provider_luma.steps.reconcile import check_policy, settle_earlier, why_not
 from airflow_provider_luma.steps.submit import (
     STATE_STORE_HELP,
+    Policy,
     Record,
     check_cost,
     max_cost_of,
@@ -84,7 +88,7 @@ from airflow_provider_luma.steps.wait import (
 from airflow_provider_luma.version_compat import TaskDeferralError, TaskDeferralTimeout
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import timedelta
     from decimal import Decimal
 
@@ -111,7 +115,21 @@ class LumaGenerateOperator(WithLineage, BaseOperator):
     :param loop: whether the video shall end where it began; default ``False``. Text such as ``"true"``,
         ``"0"`` or ``"yes"`` is understood.
     :param image_url: http(s) address of the first frame, for image to video; default ``None``. The vendor
-        fetches it. ``aspect_ratio`` and ``loop`` must then be left at their defaults.
+        fetches it. At the Appy Pie gateway, ``aspect_ratio`` and ``loop`` must then be left at their
+        defaults.
+    :param model: the gateway's word for a model, such as ``ray-flash-2``; default ``None``: the gateway's
+        first. What the connection's gateway does not take, of this and of what follows, is an error before
+        anything is sent.
+    :param duration: such as ``5s``, or seconds as a number; default ``None``: the gateway's own.
+    :param resolution: such as ``720p`` or ``4k``; default ``None``: the gateway's own. It changes the price.
+    :param start_frame: request id of an earlier generation that this one goes on from, or an address, which
+        is the same as ``image_url``; default ``None``.
+    :param end_frame: http(s) address of the last frame, or the request id of an earlier generation that this
+        one leads to; default ``None``.
+    :param concepts: the gateway's words for camera and style, as a list or as text with commas; default
+        ``None``.
+    :param extra_body: further fields of the request's body, as a dict or as JSON text, sent as they are: for
+        what this release does not know; default ``None``. They cannot replace what the others say.
     :param luma_conn_id: id of the Airflow connection; default ``luma_default``.
     :param wait_for_completion: whether to wait for the video; default ``False``.
     :param deferrable: whether to wait in the triggerer, holding no worker; default: Airflow's
@@ -136,7 +154,9 @@ class LumaGenerateOperator(WithLineage, BaseOperator):
         after a crash submits (and pays) again: set ``retries=0`` there.
     :param on_unknown_outcome: what to do where a POST was sent and its outcome is not known. ``"fail"``
         (default) fails the task without a retry. ``"resubmit"`` lets Airflow's retries send it again:
-        **each one may be a second charge**, and is logged as one.
+        **each one may be a second charge**, and is logged as one. ``"reconcile"`` asks the gateway's list of
+        generations, where it has one (Luma's own API): what is there is taken up; what is not listed a
+        minute later is sent again by a retry, which asks the list once more before it does.
 
     Returns the request id, and pushes it as XCom ``requestId`` as soon as it is known. Where it waits, it
     pushes ``video_url`` and ``generation`` (as the sensor does), where it keeps also ``path`` and
@@ -151,6 +171,7 @@ class LumaGenerateOperator(WithLineage, BaseOperator):
     :raises LumaUnreachable: no connection came about; nothing is charged.
     :raises LumaSubmitOutcomeUnknown: neither accepted nor refused: it may be running and be billed. Airflow
         does not retry it.
+    :raises LumaSubmitOutcomeUnsettled: the same with ``"reconcile"``. Airflow's retries apply.
     :raises LumaGenerationFailed: the gateway says that it failed. A retry submits anew, **which is a new
         charge**; of what was refused for its content there is no retry.
     :raises LumaWaitTimeout: time is out; the generation may still be running.
@@ -163,10 +184,18 @@ class LumaGenerateOperator(WithLineage, BaseOperator):
         "aspect_ratio",
         "loop",
         "image_url",
+        "model",
+        "duration",
+        "resolution",
+        "start_frame",
+        "end_frame",
+        "concepts",
+        "extra_body",
         "luma_conn_id",
         "destination",
         "overwrite",
     )
+    template_fields_renderers: ClassVar[dict[str, str]] = {"extra_body": "json"}
     operator_extra_links = (LumaVideoLink(),)
     ui_color = "#d3c4f3"
     #: Whether :meth:`_request` gives the same at every try, so that another one is meant to be another.
@@ -179,6 +208,13 @@ class LumaGenerateOperator(WithLineage, BaseOperator):
         aspect_ratio: str = DEFAULT_ASPECT_RATIO,
         loop: bool | str = False,
         image_url: str | None = None,
+        model: str | None = None,
+        duration: str | int | None = None,
+        resolution: str | None = None,
+        start_frame: str | None = None,
+        end_frame: str | None = None,
+        concepts: Sequence[str] | str | None = None,
+        extra_body: Mapping[str, Any] | str | None = None,
         luma_conn_id: str = LumaHook.default_conn_name,
         wait_for_completion: bool = False,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
@@ -190,7 +226,7 @@ class LumaGenerateOperator(WithLineage, BaseOperator):
         share_prompt: bool = False,
         max_cost: float | Decimal | None = None,
         durable: bool = True,
-        on_unknown_outcome: Literal["fail", "resubmit"] = "fail",
+        on_unknown_outcome: Policy = "fail",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -198,6 +234,13 @@ class LumaGenerateOperator(WithLineage, BaseOperator):
         self.aspect_ratio = aspect_ratio
         self.loop = loop
         self.image_url = image_url
+        self.model = model
+        self.duration = duration
+        self.resolution = resolution
+        self.start_frame = start_frame
+        self.end_frame = end_frame
+        self.concepts = concepts
+        self.extra_body = extra_body
         self.luma_conn_id = luma_conn_id
         self.wait_for_completion = wait_for_completion
         self.deferrable = deferrable
@@ -226,7 +269,11 @@ class LumaGenerateOperator(WithLineage, BaseOperator):
         keeper = self._keeper(hook, context)
         fingerprint = None if request is None else fingerprint_of(request, self.luma_conn_id)
         record = Record(
-            state_store(context, durable=self.durable, log=self.log), fingerprint, context, self.log
+            state_store(context, durable=self.durable, log=self.log),
+            fingerprint,
+            context,
+            self.log,
+            hook.settings.gateway.NAME,
         )
         request_id = None
         try:
@@ -237,6 +284,8 @@ class LumaGenerateOperator(WithLineage, BaseOperator):
                         # A name that the video would not have, if it is a folder: only the store is asked.
                         keeper.check(target_at(self.destination, NO_REQUEST))
                     request = request or self._request(context)
+                    hook.check(request)
+                    check_policy(self.on_unknown_outcome, hook)
                     check_cost(hook.estimate(request), self.max_cost, self.luma_conn_id)
                     request_id = self._submitted(hook, record, request)
                 context["ti"].xcom_push(key="requestId", value=request_id)
@@ -396,6 +445,8 @@ class LumaGenerateOperator(WithLineage, BaseOperator):
         if isinstance(decision, LookFirst):
             return self._still_wanted(hook, record, decision.request_id)
         if isinstance(decision, OutcomeUnknown):
+            if self.on_unknown_outcome == "reconcile":
+                return self._settled_earlier(hook, record, request, decision)
             if self.on_unknown_outcome == "fail":
                 raise LumaSubmitOutcomeUnknown(
                     f"Nothing was sent by this try: {decision.why}.",
@@ -449,9 +500,11 @@ class LumaGenerateOperator(WithLineage, BaseOperator):
 
     def _request(self, context: Context) -> GenerationRequest:
         """Return what to submit."""
-        return GenerationRequest.from_rendered(
-            self.prompt, aspect_ratio=self.aspect_ratio, loop=self.loop, image_url=self.image_url
-        )
+        return GenerationRequest.from_rendered(self.prompt, **self._asked())
+
+    def _asked(self) -> dict[str, Any]:
+        """Return the operator's own fields of a request but the prompt."""
+        return {field.name: getattr(self, field.name) for field in fields(GenerationRequest)[1:]}
 
     def _submitted(self, hook: LumaHook, record: Record, request: GenerationRequest) -> str:
         record.fingerprint = fingerprint_of(request, self.luma_conn_id)
@@ -468,6 +521,10 @@ class LumaGenerateOperator(WithLineage, BaseOperator):
                 raise self._accepted_but(
                     unknown.request_id, record, unknown.__cause__ or unknown
                 ) from unknown
+            if self.on_unknown_outcome == "reconcile":
+                request_id = self._settled(hook, record, request, unknown)
+                record.write_id(Phase.SUBMITTED, request_id)
+                return request_id
             if self.on_unknown_outcome == "resubmit":
                 self.log.error("%s", unknown.what)
                 raise LumaSubmitOutcomeUnknownResubmit(
@@ -491,6 +548,60 @@ class LumaGenerateOperator(WithLineage, BaseOperator):
             cost_estimated(cost, self.luma_conn_id)
         return request_id
 
+    def _settled(
+        self, hook: LumaHook, record: Record, request: GenerationRequest, unknown: LumaSubmitOutcomeUnknown
+    ) -> str:
+        """Return the id of what has just been sent with an unknown outcome, by the gateway's list."""
+        now = time.time()
+        if unknown.__cause__ is not None:
+            # This process was told to end: a retry settles it, if it finds the record.
+            raise _unsettled(unknown, unknown.what) if record.intended else unknown
+        self.log.warning("%s The gateway's list of generations is asked.", unknown.what)
+        try:
+            verdict = hook.reconcile(request, hook.last_sent_at or now, now)
+        except LumaError as error:
+            raise (
+                _unsettled(unknown, f"{unknown.what} {error.what}") if record.intended else unknown
+            ) from error
+        if isinstance(verdict, Found):
+            (request_id,) = verdict.request_ids
+            self.log.info("The gateway lists it as %s; it is taken up.", request_id)
+            return request_id
+        if isinstance(verdict, NotListed):
+            raise _unsettled(
+                unknown, f"{unknown.what} The gateway's list does not hold it ({verdict.read} were read)."
+            ) from unknown
+        raise LumaSubmitOutcomeUnknown(
+            f"{unknown.what} {why_not(verdict)}",
+            http_status=unknown.http_status,
+            prompt=unknown.prompt,
+            next_step=f"Look at the vendor's dashboard for this prompt. {STATE_STORE_HELP}",
+        ) from unknown
+
+    def _settled_earlier(
+        self, hook: LumaHook, record: Record, request: GenerationRequest | None, decision: OutcomeUnknown
+    ) -> str | None:
+        """Return the id of what an earlier try has sent, by the gateway's list; ``None`` if it holds none."""
+        check_policy(self.on_unknown_outcome, hook)
+        verdict = settle_earlier(hook, request, [decision])
+        if isinstance(verdict, Found):
+            (request_id,) = verdict.request_ids
+            self.log.info("%s. The gateway lists it as %s; it is taken up.", decision.why, request_id)
+            record.write_id(Phase.SUBMITTED, request_id)
+            return request_id
+        if isinstance(verdict, NotListed):
+            self.log.warning(
+                "%s. The gateway's list does not hold it (%d were read), so it is sent again.",
+                decision.why,
+                verdict.read,
+            )
+            return None
+        raise LumaSubmitOutcomeUnknown(
+            f"Nothing was sent by this try: {decision.why}. {why_not(verdict)}",
+            prompt=None if request is None else quoted_prompt(request.prompt),
+            next_step=f"Look at the vendor's dashboard for this prompt. {STATE_STORE_HELP}",
+        )
+
     def _accepted_but(self, request_id: str, record: Record, interruption: BaseException) -> LumaError:
         """Return the error for a process that was stopped while it held the id of a paid generation."""
         # First of all the log: whatever happens next, the id must not be lost.
@@ -513,6 +624,10 @@ class LumaGenerateOperator(WithLineage, BaseOperator):
             money="The generation is running and is paid for, so this task is not retried.",
             next_step="Wait for it with a LumaStatusSensor and this id; do not submit again.",
         )
+
+
+def _unsettled(unknown: LumaSubmitOutcomeUnknown, what: str) -> LumaSubmitOutcomeUnsettled:
+    return LumaSubmitOutcomeUnsettled(what, http_status=unknown.http_status, prompt=unknown.prompt)
 
 
 def _may_be_retried(request_id: str | None, record: Record) -> bool:

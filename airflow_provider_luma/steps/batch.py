@@ -16,6 +16,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_luma.api.batch import BatchStatus, counts
+from airflow_provider_luma.api.reconcile import Found, Unsettled
 from airflow_provider_luma.api.retry import MAX_WORKER_PAUSE
 from airflow_provider_luma.api.submission import LookFirst, OutcomeUnknown, Phase, Reattach
 from airflow_provider_luma.api.text import one_line
@@ -33,6 +34,7 @@ from airflow_provider_luma.exceptions import (
     LumaSubmitOutcomeUnknown,
 )
 from airflow_provider_luma.hooks.metrics import cost_estimated
+from airflow_provider_luma.steps.reconcile import check_policy, settle_earlier, why_not
 from airflow_provider_luma.steps.submit import Patience
 from airflow_provider_luma.version_compat import NEVER_EXPIRE
 
@@ -46,8 +48,10 @@ if TYPE_CHECKING:
     from airflow_provider_luma.api.cost import Cost
     from airflow_provider_luma.api.manifest import Manifest
     from airflow_provider_luma.api.models import GenerationRequest
+    from airflow_provider_luma.api.reconcile import Verdict
     from airflow_provider_luma.hooks.luma import LumaHook
     from airflow_provider_luma.steps.keep import VideoKeeper
+    from airflow_provider_luma.steps.submit import Policy
 
 _T = TypeVar("_T")
 
@@ -225,7 +229,7 @@ class Submitter:
 
     :param crew: whose size is how many POSTs are under way at once.
     :param killed: whether the task was told to stop: nothing is sent any more.
-    :param resubmit: whether unknown outcomes are sent again (``on_unknown_outcome="resubmit"``).
+    :param policy: what to do with unknown outcomes (``on_unknown_outcome``).
     """
 
     def __init__(
@@ -236,14 +240,14 @@ class Submitter:
         log: Any,
         *,
         killed: Callable[[], bool],
-        resubmit: bool,
+        policy: Policy,
     ) -> None:
         self._crew = crew
         self._ledger = ledger
         self._records = records
         self._log = log
         self._killed = killed
-        self._resubmit = resubmit
+        self._policy = policy
         #: What the threads have got, from the moment they know it.
         self._accepted: deque[tuple[Slot, str]] = deque()
         #: Accepted ones whose cost the metric has not been told: that comes after their ids are stored.
@@ -252,12 +256,15 @@ class Submitter:
         self._owners: dict[str, Slot] = {}
         self._unknown_in_a_row = 0
         self._refusals: dict[int, int] = {}
+        #: When each request's POST was about to be sent, in epoch seconds, by its place.
+        self._sent_at: dict[int, float] = {}
         #: Why nothing more is sent.
         self._stopped: LumaError | None = None
 
     def sort(self, slots: Iterable[Slot]) -> tuple[list[Slot], list[Slot]]:
         """Return what is to be submitted, and what is to be looked at before that is decided."""
         fresh, to_look_at = [], []
+        unknown: list[tuple[Slot, OutcomeUnknown]] = []
         for slot in slots:
             if slot.request is None:
                 continue
@@ -269,23 +276,77 @@ class Submitter:
                 if isinstance(decision, LookFirst):
                     to_look_at.append(slot)
                 continue
-            if isinstance(decision, OutcomeUnknown) and not self._resubmit:
-                slot.end(
-                    BatchStatus.UNKNOWN,
-                    LumaSubmitOutcomeUnknown(
-                        f"Nothing was sent by this try: {decision.why}.",
-                        prompt=slot.shown_prompt,
-                        next_step=f"Look at the vendor's dashboard. In this task's state store, give the "
-                        f"record {slot.key} the id that you find there, or delete it; then clear this task.",
-                    ),
-                )
+            if isinstance(decision, OutcomeUnknown) and self._policy == "reconcile":
+                unknown.append((slot, decision))
+                continue
+            if isinstance(decision, OutcomeUnknown) and self._policy == "fail":
+                slot.end(BatchStatus.UNKNOWN, _left_unknown(slot, decision))
                 continue
             if isinstance(decision, OutcomeUnknown):
                 self._log.warning("Request %d: %s. POSSIBLE SECOND CHARGE.", slot.index, decision.why)
             elif decision.note:
                 self._log.warning("Request %d: %s", slot.index, decision.note)
             fresh.append(slot)
+        if unknown:
+            fresh += self._settle_earlier(unknown, {slot.request_id for slot in slots if slot.request_id})
         return fresh, to_look_at
+
+    def _settle_earlier(self, unknown: Sequence[tuple[Slot, OutcomeUnknown]], taken: set[str]) -> list[Slot]:
+        """Take up what the gateway lists of what earlier tries may have sent; return what it does not."""
+        check_policy(self._policy, self._crew.hook)
+        fresh: list[Slot] = []
+        for equals in _by_request(unknown, lambda one: one[0]):
+            slots = [slot for slot, _ in equals]
+            decisions = [decision for _, decision in equals]
+            verdict = settle_earlier(self._crew.hook, slots[0].request, decisions, taken=taken)
+            found = self._take_up(slots, verdict)
+            taken |= set(found)
+            for slot, decision in equals[len(found) :]:
+                if isinstance(verdict, Unsettled):
+                    slot.end(BatchStatus.UNKNOWN, _left_unknown(slot, decision, f" {why_not(verdict)}"))
+                else:
+                    self._log.warning(
+                        "Request %d: %s. The gateway's list does not hold it, so it is sent again.",
+                        slot.index,
+                        decision.why,
+                    )
+                    fresh.append(slot)
+        return fresh
+
+    def _take_up(self, slots: Sequence[Slot], verdict: Verdict) -> tuple[str, ...]:
+        found = verdict.request_ids if isinstance(verdict, Found) else ()
+        for slot, request_id in zip(slots, found, strict=False):
+            self._log.info("Request %d: the gateway lists it as %s.", slot.index, request_id)
+            slot.request_id, slot.error, slot.status = request_id, None, BatchStatus.PENDING
+            self._ledger.note(slot.key, Phase.SUBMITTED, request_id)
+        if found:
+            self._records.write_ids(found)
+        return found
+
+    def _settle_now(self, everything: Sequence[Slot]) -> None:
+        """Take up what the gateway lists of what this try has sent with an unknown outcome."""
+        unknown = [
+            slot for slot in everything if slot.status is BatchStatus.UNKNOWN and slot.index in self._sent_at
+        ]
+        taken = {slot.request_id for slot in everything if slot.request_id is not None}
+        now = time.time()
+        for equals in _by_request(unknown, lambda slot: slot):
+            request = equals[0].request
+            if request is None or self._killed():
+                continue
+            sent_from = min(self._sent_at[slot.index] for slot in equals)
+            try:
+                verdict = self._crew.hook.reconcile(request, sent_from, now, taken=taken, wanted=len(equals))
+            except LumaError as error:
+                self._log.error("Unknown outcomes could not be settled by the gateway's list: %s", error)
+                return
+            found = self._take_up(equals, verdict)
+            taken |= set(found)
+            for slot in equals[len(found) :]:
+                said = (
+                    why_not(verdict) if isinstance(verdict, Unsettled) else "The gateway lists none so far."
+                )
+                self._log.warning("Request %d: %s", slot.index, said)
 
     def submit(self, slots: Sequence[Slot], everything: Sequence[Slot]) -> None:
         """Submit; each slot says afterwards what has become of it."""
@@ -316,13 +377,16 @@ class Submitter:
                 slot.end(BatchStatus.NOT_SUBMITTED, self._stopped)
             if waiting:
                 self._log.error("%d requests were not submitted: %s", len(waiting), self._stopped)
+        if self._policy == "reconcile":
+            self._settle_now(everything)
 
     def _start(self, waiting: deque[Slot], under_way: dict[Future[None], Slot]) -> None:
         starting: list[tuple[Slot, GenerationRequest]] = []
         while waiting and len(under_way) + len(starting) < self._crew.size:
             slot = waiting.popleft()
             if slot.request is not None:
-                self._ledger.note(slot.key, Phase.INTENT, at=time.time())
+                self._sent_at[slot.index] = time.time()
+                self._ledger.note(slot.key, Phase.INTENT, at=self._sent_at[slot.index])
                 starting.append((slot, slot.request))
         if not starting:
             return
@@ -418,6 +482,24 @@ class Submitter:
         else:
             self._stopped = self._stopped or error
             waiting.appendleft(slot)
+
+
+def _left_unknown(slot: Slot, decision: OutcomeUnknown, said: str = "") -> LumaSubmitOutcomeUnknown:
+    return LumaSubmitOutcomeUnknown(
+        f"Nothing was sent by this try: {decision.why}.{said}",
+        prompt=slot.shown_prompt,
+        next_step=f"Look at the vendor's dashboard. In this task's state store, give the record {slot.key} "
+        "the id that you find there, or delete it; then clear this task.",
+    )
+
+
+def _by_request(items: Iterable[_T], slot_of: Callable[[_T], Slot]) -> list[list[_T]]:
+    """Return them in groups whose requests are equal in everything."""
+    groups: dict[str, list[_T]] = {}
+    for item in items:
+        # A key is the request's fingerprint, and which of its equals it is.
+        groups.setdefault(slot_of(item).key.rpartition("-")[0], []).append(item)
+    return list(groups.values())
 
 
 def look_at(hook: LumaHook, slot: Slot, *, out_of_time: bool) -> bool:

@@ -41,13 +41,20 @@ STATE_STORE_HELP = (
 )
 
 
-def policy_of(on_unknown_outcome: str) -> Literal["fail", "resubmit"]:
+Policy = Literal["fail", "resubmit", "reconcile"]
+
+
+def policy_of(on_unknown_outcome: str) -> Policy:
     """Return an operator's ``on_unknown_outcome``; an error of the DAG if it is none."""
     if on_unknown_outcome == "fail":
         return "fail"
     if on_unknown_outcome == "resubmit":
         return "resubmit"
-    raise ValueError(f"on_unknown_outcome must be 'fail' or 'resubmit', not {on_unknown_outcome!r:.80}.")
+    if on_unknown_outcome == "reconcile":
+        return "reconcile"
+    raise ValueError(
+        f"on_unknown_outcome must be 'fail', 'resubmit' or 'reconcile', not {on_unknown_outcome!r:.80}."
+    )
 
 
 def max_cost_of(max_cost: Any) -> Decimal | None:
@@ -71,8 +78,9 @@ def check_cost(cost: Cost | None, max_cost: Decimal | None, conn_id: str) -> Non
         return
     if cost is None:
         raise LumaConfigurationError(
-            f"max_cost is given, and connection {conn_id!r} has no price_table to estimate with.",
-            next_step="Give the connection the extra price_table, or leave max_cost out.",
+            f"max_cost is given, and connection {conn_id!r} has no price for this in a price_table.",
+            next_step="Give the connection the extra price_table, with a rate for each model, resolution and "
+            "duration that is asked for; or leave max_cost out.",
         )
     if cost.amount > max_cost:
         raise LumaMaxCostExceeded(
@@ -161,10 +169,14 @@ class Record:
 
     :param store: Airflow's, or ``None``.
     :param fingerprint: of what this try would submit; ``None`` if that is not known yet.
+    :param gateway: the name of the one that it would be submitted to; ``None``: this process submits nothing.
     """
 
-    def __init__(self, store: Any, fingerprint: str | None, context: Context, log: Any) -> None:
+    def __init__(
+        self, store: Any, fingerprint: str | None, context: Context, log: Any, gateway: str | None = None
+    ) -> None:
         self._store = store
+        self._gateway = gateway
         self.fingerprint = fingerprint
         self._max_tries = int(context["ti"].max_tries or 0)
         self._log = log
@@ -188,7 +200,7 @@ class Record:
         record = read_record(self._store.get(SUBMIT_KEY)) if self._store is not None else None
         if record is None or record.request_id is None:
             return None
-        self.fingerprint, self.id_stored = record.fingerprint, True
+        self.fingerprint, self.id_stored, self._gateway = record.fingerprint, True, record.gateway
         return record.request_id
 
     def intend(self) -> None:
@@ -236,5 +248,7 @@ class Record:
                 )
 
     def _write(self, phase: Phase, request_id: str | None) -> None:
-        record = SubmitRecord(phase, self.fingerprint, request_id, self._max_tries, time.time())
+        record = SubmitRecord(
+            phase, self.fingerprint, request_id, self._max_tries, time.time(), self._gateway
+        )
         self._store.set(SUBMIT_KEY, record.to_json(), retention=NEVER_EXPIRE)

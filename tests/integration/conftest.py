@@ -31,7 +31,7 @@ def connect(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Callable[...
         password = fields.pop("password", KEY)
         connection = {
             "conn_type": "luma",
-            "host": emulator.url if host is None else host,
+            "host": emulator.url_of(fields.get("gateway", "appypie")) if host is None else host,
             "password": password,
             # The emulator's generations take no minute.
             "extra": {"typical_seconds": 1, **fields},

@@ -56,11 +56,14 @@ def metrics() -> Iterator[MetricsServer]:
         yield server
 
 
-def add_good_connection(stack: AirflowStack, gateway: Emulator) -> None:
-    """Have the connection ``luma_default`` lead to the gateway, with its key."""
+def add_good_connection(stack: AirflowStack, gateway: Emulator, door: str | None = None) -> None:
+    """Have the connection ``luma_default`` lead to the gateway, with its key; to another door, if named."""
     prices = {"currency": "USD", "text_to_video": PRICE}
-    extra = json.dumps({"typical_seconds": SECONDS_PER_GENERATION, "price_table": prices})
-    fields = {"host": gateway.url, "password": gateway.key, "extra": extra}
+    extra: dict[str, object] = {"typical_seconds": SECONDS_PER_GENERATION, "price_table": prices}
+    host = gateway.url
+    if door is not None:
+        extra["gateway"], host = door, gateway.url_of(door)
+    fields = {"host": host, "password": gateway.key, "extra": json.dumps(extra)}
     stack.api.add_connection("luma_default", "luma", replace=True, **fields)
 
 

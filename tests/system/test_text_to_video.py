@@ -20,6 +20,7 @@ import pytest
 from dev.airflow_rest import FINISHED_RUN, RunHistory, Sighting
 from dev.mp4 import Video, decode
 from dev.secret_search import Find, search_database, search_home
+from tests.system.conftest import add_good_connection
 from tests.system.watchful import PRICE
 
 if TYPE_CHECKING:
@@ -104,6 +105,30 @@ def _made(airflow: AirflowStack, prompt: str, history: RunHistory) -> Made:
     kept = Path(airflow.api.xcom(DAG_ID, history.run_id, "keep").removeprefix("file://"))
     request_id = airflow.api.xcom(DAG_ID, history.run_id, "generate", "requestId")
     return Made(prompt, history, request_id, kept, decode(kept))
+
+
+class TestEveryDoor:
+    """The DAG as it stands, moved from door to door by its connection alone."""
+
+    def test_gives_its_video(self, watched: Watched, airflow: AirflowStack, gateway: Emulator) -> None:
+        """The first door has given its own already."""
+        made = {gateway.generation(watched.wide.request_id).door: watched.wide}
+        try:
+            for door in ("luma", "luma_agents", "pixazo"):
+                add_good_connection(airflow, gateway, door)
+                prompt = f"A fox before the door {door}"
+                run_id = airflow.api.trigger(DAG_ID, {"prompt": prompt})
+                history = airflow.api.wait_for_run(DAG_ID, run_id)
+                one = made[gateway.generation(airflow.api.xcom(DAG_ID, run_id, "generate")).door] = _made(
+                    airflow, prompt, history
+                )
+                assert one.kept.read_bytes() == gateway.video_bytes(one.request_id)
+                posts = [call for call in gateway.calls("generate") if call.json["prompt"] == prompt]
+                assert [post.request_id for post in posts] == [one.request_id]
+        finally:
+            add_good_connection(airflow, gateway)
+
+        assert list(made) == ["appypie", "luma", "luma_agents", "pixazo"]
 
 
 class TestTextToVideo:

@@ -47,6 +47,8 @@ NO_RETRY = {
     "LumaConfigurationError",
     "LumaMaxCostExceeded",
     "LumaCreditRefused",
+    "LumaGenerationBudgetExhausted",
+    "LumaGenerationInputUnusable",
     "LumaGenerationModerated",
     "LumaGenerationNotFound",
     "LumaInputRefused",
@@ -73,6 +75,7 @@ RETRY = {
     "LumaLookInterrupted",
     "LumaSubmitInterrupted",
     "LumaSubmitOutcomeUnknownResubmit",
+    "LumaSubmitOutcomeUnsettled",
     "LumaUnreachable",
     "LumaVideoExpired",
 }

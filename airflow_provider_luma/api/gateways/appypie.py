@@ -17,32 +17,41 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_luma.api.exchange import (
-    MODERATION,
     Answer,
     Call,
     Fault,
     HttpCall,
     Miss,
-    explanations,
     json_body,
     json_object,
     miss,
     no_address,
     reason_of,
     refusal,
-    unusable,
 )
+from airflow_provider_luma.api.gateways.reading import accepted_id, address_of, body_with, cause_of
 from airflow_provider_luma.api.models import (
+    DEFAULT_ASPECT_RATIO,
     Generation,
     GenerationRequest,
     GenerationStatus,
-    is_web_address,
     usable_request_id,
 )
 from airflow_provider_luma.api.text import one_line
+from airflow_provider_luma.exceptions import LumaInvalidRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Mapping
+
+    from airflow_provider_luma.api.gateways.capabilities import Capability
+    from airflow_provider_luma.api.probe import Account
+
+NAME = "appypie"
+TITLE = "the Appy Pie gateway"
+#: It sells one, and does not name it.
+MODELS: tuple[str, ...] = ()
+PARAMETERS = frozenset({"prompt", "aspect_ratio", "loop", "image_url", "extra_body"})
+CAPABILITIES: frozenset[Capability] = frozenset()
 
 #: The vendor's base address, used when the connection names no host.
 DEFAULT_HOST = "https://gateway.appypie.com"
@@ -70,7 +79,7 @@ STATUS_ID_FIELDS = ("task_id", "requestId")
 #: The names under which an answer may give the id, in the order in which they are believed.
 _ID_NAMES = ("requestId", "task_id", "request_id")
 
-_PENDING_WORDS = frozenset(
+PENDING_WORDS = frozenset(
     [
         "queued",
         "dreaming",
@@ -83,8 +92,8 @@ _PENDING_WORDS = frozenset(
         "preparing",
     ]
 )
-_COMPLETED_WORDS = frozenset(["completed", "succeeded", "succeed", "success", "done", "ready"])
-_FAILED_WORDS = frozenset(["failed", "error", "cancelled", "canceled", "expired", "rejected"])
+COMPLETED_WORDS = frozenset(["completed", "succeeded", "succeed", "success", "done", "ready"])
+FAILED_WORDS = frozenset(["failed", "error", "cancelled", "canceled", "expired", "rejected"])
 
 
 def key_header(key: str) -> str:
@@ -92,13 +101,25 @@ def key_header(key: str) -> str:
     return key
 
 
+def check(request: GenerationRequest) -> None:
+    """Hold a request against what the vendor documents of its two calls."""
+    if request.image_url is not None and (request.aspect_ratio, request.loop) != (
+        DEFAULT_ASPECT_RATIO,
+        False,
+    ):
+        raise LumaInvalidRequest(
+            "aspect_ratio and loop have no effect on image to video, as far as the vendor says: leave "
+            "them out together with image_url."
+        )
+
+
 def submit_call(request: GenerationRequest) -> HttpCall:
     """Return the call that generates ``request``. Every delivery of it is paid for."""
     if request.image_url is not None:
         from_image = {"prompt": request.prompt, "url": request.image_url}
-        return HttpCall(Call.GENERATE, IMAGE_TO_VIDEO_PATH, json_body(from_image))
+        return HttpCall(Call.GENERATE, IMAGE_TO_VIDEO_PATH, body_with(from_image, request.extra_body))
     fields = {"prompt": request.prompt, "aspect_ratio": request.aspect_ratio, "loop": request.loop}
-    return HttpCall(Call.GENERATE, TEXT_TO_VIDEO_PATH, json_body(fields))
+    return HttpCall(Call.GENERATE, TEXT_TO_VIDEO_PATH, body_with(fields, request.extra_body))
 
 
 def status_call(request_id: str, field: str) -> HttpCall:
@@ -106,56 +127,16 @@ def status_call(request_id: str, field: str) -> HttpCall:
     return HttpCall(Call.STATUS, STATUS_PATH, json_body({field: request_id}))
 
 
-def status_calls(request_id: str, status_id_field: str) -> tuple[HttpCall, ...]:
-    """Return the calls by which a generation may be asked about, in the order in which they are tried."""
-    return tuple(status_call(request_id, name) for name in fields_to_try(status_id_field))
-
-
-def fields_to_try(status_id_field: str) -> tuple[str, ...]:
-    """Return the names under which an id is asked about, in their order: both for ``auto``."""
-    return STATUS_ID_FIELDS if status_id_field == "auto" else (status_id_field,)
-
-
-def look(
-    request_id: str, status_id_field: str
-) -> Generator[HttpCall, Answer | Miss, tuple[Generation | Miss, str]]:
-    """
-    Ask once about a generation: yields the calls to make, returns what they came to and the id field to use
-    next.
-
-    With ``status_id_field="auto"`` an answer that may mean "I do not know this field" (400, 404,
-    ``NOT_FOUND``) is followed by one call with the other field. The field is settled, and returned instead
-    of ``auto``, once it has brought a status other than ``NOT_FOUND``. Both shells drive this generator.
-    """
-    found: list[Generation | Miss] = []
-    for name in fields_to_try(status_id_field):
-        seen = read_status((yield status_call(request_id, name)), request_id)
-        if isinstance(seen, Generation) and seen.status is not GenerationStatus.NOT_FOUND:
-            # Only a status settles the field: an error without one may be about the field itself.
-            return seen, name if seen.raw_status or seen.video_url else status_id_field
-        if isinstance(seen, Miss) and seen.http_status not in (400, 404):
-            return seen, status_id_field
-        found.append(seen)
-    # Both fields were turned down. "Not found" is the kinder word of the two: a new generation takes a moment
-    # to appear, while a refused body is final.
-    return min(found, key=_severity), status_id_field
+def status_calls(request_id: str, status_id_field: str) -> dict[str, HttpCall]:
+    """Return the calls by which a generation may be asked about, by id field, in the order of trying."""
+    names = STATUS_ID_FIELDS if status_id_field == "auto" else (status_id_field,)
+    return {name: status_call(request_id, name) for name in names}
 
 
 def read_submit(answer: Answer | Miss) -> str | Miss:
     """Return the request id of an accepted submit, or the fault."""
-    if isinstance(answer, Miss):
-        return answer
-    if not 200 <= answer.status < 300:
-        return refusal(answer)
-    body = json_object(answer)
-    if body is None:
-        return unusable(answer, f"answered HTTP {answer.status} without a JSON object")
     # The page's answer says requestId; its prose calls the same thing "the task_id of the initial response".
-    for name in _ID_NAMES:
-        request_id = usable_request_id(body.get(name))
-        if request_id is not None and not answer.gives_away(request_id):
-            return request_id
-    return unusable(answer, f"answered HTTP {answer.status} without a usable requestId")
+    return accepted_id(answer, _ID_NAMES)
 
 
 def read_status(answer: Answer | Miss, request_id: str) -> Generation | Miss:
@@ -172,9 +153,7 @@ def read_status(answer: Answer | Miss, request_id: str) -> Generation | Miss:
     if _names_another(body, request_id):
         return miss(Fault.UNUSABLE, answer, "answered about another request id than the one asked about")
     url = body.get("video_url")
-    video_url = url.strip() if isinstance(url, str) and is_web_address(url.strip()) else None
-    if video_url is not None and answer.gives_away(video_url):
-        video_url = None
+    video_url = address_of(url, answer)
     status = _class_of(word)
     if not word and isinstance(body.get("status") or "", str):
         if video_url is not None:
@@ -182,7 +161,6 @@ def read_status(answer: Answer | Miss, request_id: str) -> Generation | Miss:
         elif not body.get("error"):
             # {"msg": "Image Getting Created"} and its like: accepted, nothing to say yet.
             status = GenerationStatus.PENDING if body.get("msg") else GenerationStatus.UNKNOWN
-    failed = status is GenerationStatus.FAILED
     if status is GenerationStatus.COMPLETED:
         reason = None if video_url is not None else no_address(url, answer)
     else:
@@ -193,7 +171,7 @@ def read_status(answer: Answer | Miss, request_id: str) -> Generation | Miss:
         raw_status=word,
         video_url=video_url,
         reason=reason,
-        moderated=failed and any(MODERATION.search(text) for text in explanations(body, answer)),
+        cause=cause_of(status, body, answer),
     )
 
 
@@ -212,18 +190,22 @@ def _word(body: dict[str, Any] | None, answer: Answer) -> str:
 
 def _class_of(word: str) -> GenerationStatus:
     folded = word.casefold()
-    if folded in _COMPLETED_WORDS:
+    if folded in COMPLETED_WORDS:
         return GenerationStatus.COMPLETED
-    if folded in _PENDING_WORDS:
+    if folded in PENDING_WORDS:
         return GenerationStatus.PENDING
-    if folded in _FAILED_WORDS:
+    if folded in FAILED_WORDS:
         return GenerationStatus.FAILED
     if folded == "not_found":
         return GenerationStatus.NOT_FOUND
     return GenerationStatus.UNKNOWN
 
 
-def _severity(seen: Generation | Miss) -> int:
-    if isinstance(seen, Generation):
-        return 0
-    return 1 if seen.http_status == 404 else 2
+def test_calls(request_id: str, status_id_field: str) -> dict[str, HttpCall]:
+    """Return the calls that a test of the connection makes: about an id that nobody has. They are free."""
+    return status_calls(request_id, status_id_field)
+
+
+def read_test(answer: Answer | Miss, request_id: str) -> Account | Generation | Miss:
+    """Return what the answer to one of them says."""
+    return read_status(answer, request_id)

@@ -21,7 +21,7 @@ from airflow_provider_luma.api.batch import (
     summary,
     too_many_failed,
 )
-from airflow_provider_luma.api.models import Generation, GenerationRequest, GenerationStatus
+from airflow_provider_luma.api.models import Cause, Generation, GenerationRequest, GenerationStatus
 from airflow_provider_luma.api.submission import LookFirst, OutcomeUnknown, Phase, Reattach, Submit
 from airflow_provider_luma.exceptions import (
     LumaGatewayError,
@@ -193,7 +193,7 @@ class TestALook:
             (seen(GenerationStatus.COMPLETED, "completed", video_url="https://h/a.mp4"), "completed", None),
             (seen(GenerationStatus.COMPLETED, "completed"), "error", "completed_without_video"),
             (seen(GenerationStatus.FAILED, "failed", reason="no"), "failed", "generation_failed"),
-            (seen(GenerationStatus.FAILED, "failed", moderated=True), "failed", "generation_moderated"),
+            (seen(GenerationStatus.FAILED, "failed", cause=Cause.CONTENT), "failed", "generation_moderated"),
         ],
     )
     def test_that_says_how_it_ended(

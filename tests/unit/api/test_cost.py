@@ -30,6 +30,37 @@ class TestAPriceTable:
 
         assert prices.estimate([IMAGE]) == prices.estimate([TEXT]) == Cost(Decimal(1), "EUR")
 
+    def test_has_rates_for_what_costs_more(self):
+        rates = [
+            {"model": "ray-2", "resolution": "4k", "price": 6.37},
+            {"resolution": "720p", "duration": "5s", "price": "0.71"},
+        ]
+        prices = PriceTable.of({"currency": "USD", "text_to_video": 0.4, "rates": rates})
+
+        def cost(**fields: Any) -> Cost | None:
+            return prices.estimate([GenerationRequest("a fox", **fields)])
+
+        assert cost(model="ray-2", resolution="4k", duration="9s") == Cost(Decimal("6.37"), "USD")
+        assert cost(resolution="720p", duration="5s") == Cost(Decimal("0.71"), "USD")
+        assert cost() == Cost(Decimal("0.4"), "USD")
+
+    @pytest.mark.parametrize("fields", [{"resolution": "4k"}, {"duration": "9s"}, {"model": "ray-flash-2"}])
+    def test_without_a_rate_for_what_is_asked_knows_no_price(self, fields: dict[str, str]):
+        rates = [{"model": "ray-2", "resolution": "4k", "price": 6.37}]
+        prices = PriceTable.of({"currency": "USD", "text_to_video": 0.4, "rates": rates})
+
+        assert prices.estimate([TEXT, GenerationRequest("a fox", **fields)]) is None
+
+    @pytest.mark.parametrize(
+        "rates",
+        [None, {}, "4k", [[]], [{"price": 1}], [{"model": "ray-2"}], [{"model": 2, "price": 1}],
+         [{"loop": "yes", "price": 1}], [{"model": "ray-2", "price": -1}]],
+        ids=repr,
+    )  # fmt: skip
+    def test_whose_rates_are_none_is_none(self, rates: Any):
+        with pytest.raises(ValueError, match="must hold rates"):
+            PriceTable.of({"currency": "USD", "text_to_video": 0.4, "rates": rates})
+
     def test_adds_ten_thousand_tenths_exactly(self):
         prices = PriceTable.of({"currency": "USD", "text_to_video": 0.1})
 

@@ -80,11 +80,6 @@ class TestARequestIsCheckedWhenItIsMade:
 
         assert "swordfish" not in str(refused.value)
 
-    @pytest.mark.parametrize("away", [{"loop": True}, {"aspect_ratio": "9:16"}])
-    def test_what_image_to_video_would_ignore_is_an_error(self, away):
-        with pytest.raises(LumaInvalidRequest, match=r"^aspect_ratio and loop"):
-            GenerationRequest(JELLYFISH, image_url="https://host/a.png", **away)
-
     def test_the_error_says_that_nothing_was_sent(self):
         with pytest.raises(LumaInvalidRequest) as refused:
             GenerationRequest("")

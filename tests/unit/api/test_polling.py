@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_luma.api.exchange import Fault, Miss
-from airflow_provider_luma.api.models import Generation, GenerationStatus
+from airflow_provider_luma.api.models import Cause, Generation, GenerationStatus
 from airflow_provider_luma.api.polling import (
     CONFIRMING_INTERVAL,
     CONFIRMING_LOOKS,
@@ -56,7 +56,7 @@ PENDING = saw(GenerationStatus.PENDING, "queued")
 READY = saw(GenerationStatus.COMPLETED, "completed", video_url=VIDEO)
 NO_ADDRESS = saw(GenerationStatus.COMPLETED, "completed")
 FAILED = saw(GenerationStatus.FAILED, "failed", reason="The model gave up")
-MODERATED = saw(GenerationStatus.FAILED, "rejected", reason="moderation", moderated=True)
+MODERATED = saw(GenerationStatus.FAILED, "rejected", reason="moderation", cause=Cause.CONTENT)
 NOT_FOUND = saw(GenerationStatus.NOT_FOUND, "NOT_FOUND")
 NO_STATUS = saw(GenerationStatus.UNKNOWN, "", reason="Something went wrong")
 EMPTY = saw(GenerationStatus.UNKNOWN, "")

@@ -212,7 +212,7 @@ class TestThePolicyForUnknownOutcomes:
 
     @pytest.mark.parametrize("wrong", ["retry", "", None, True, "x" * 10_000])
     def test_is_nothing_else(self, wrong: Any):
-        with pytest.raises(ValueError, match="must be 'fail' or 'resubmit'") as raised:
+        with pytest.raises(ValueError, match="must be 'fail', 'resubmit' or 'reconcile'") as raised:
             policy_of(wrong)
         assert len(str(raised.value)) < 200
 
@@ -241,5 +241,7 @@ class TestTheMostThatATaskMayCost:
             check_cost(Cost(Decimal("0.31"), "USD"), max_cost_of(0.3), "luma_default")
 
     def test_cannot_be_kept_where_nobody_knows_the_prices(self):
-        with pytest.raises(LumaConfigurationError, match="'luma_films' has no price_table"):
+        with pytest.raises(
+            LumaConfigurationError, match="'luma_films' has no price for this in a price_table"
+        ):
             check_cost(None, Decimal(1), "luma_films")

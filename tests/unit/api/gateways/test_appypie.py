@@ -11,17 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_luma.api.exchange import MAX_ANSWER_BYTES, Answer, Call, Fault, Miss, decoded
+from airflow_provider_luma.api.gateways import GATEWAYS, look
 from airflow_provider_luma.api.gateways.appypie import (
     HEADERS,
     KEY_HEADER,
-    look,
     read_status,
     read_submit,
     status_call,
     submit_call,
 )
-from airflow_provider_luma.api.models import Generation, GenerationRequest, GenerationStatus
+from airflow_provider_luma.api.models import Cause, Generation, GenerationRequest, GenerationStatus
 
+APPYPIE = GATEWAYS["appypie"]
 ID = "20dd7c76-a931-4ac2-8adb-5c17468b0000"
 VIDEO = "https://storage.cdn-luma.com/lit/video.mp4"
 
@@ -143,10 +144,10 @@ class TestStatusWords:
     def test_failed_keeps_the_reasons_text(self, word):
         seen = generation({"status": word, "error": "The model gave up"})
 
-        assert (seen.status, seen.reason, seen.moderated) == (
+        assert (seen.status, seen.reason, seen.cause) == (
             GenerationStatus.FAILED,
             "The model gave up",
-            False,
+            Cause.OTHER,
         )
 
     @pytest.mark.parametrize(
@@ -162,15 +163,15 @@ class TestStatusWords:
         ids=lambda reason: reason[-30:],
     )
     def test_a_reason_that_says_moderation_is_told_apart(self, reason):
-        assert generation({"status": "failed", "error": reason}).moderated
+        assert generation({"status": "failed", "error": reason}).cause is Cause.CONTENT
 
     def test_moderation_is_found_beside_a_general_error(self):
         body = {"status": "failed", "error": "Generation failed", "failure_reason": "content moderation"}
 
-        assert generation(body).moderated
+        assert generation(body).cause is Cause.CONTENT
 
     def test_a_pending_generation_is_never_moderated(self):
-        assert not generation({"status": "processing", "msg": "Waiting for moderation"}).moderated
+        assert generation({"status": "processing", "msg": "Waiting for moderation"}).cause is Cause.OTHER
 
     @pytest.mark.parametrize("status", [200, 404])
     @pytest.mark.parametrize("word", ["NOT_FOUND", "not_found"])
@@ -318,7 +319,7 @@ class TestHttpErrors:
 
 def asked(*answers: object, field: str = "auto"):
     """Drive one look with these answers; return the fields sent, what was seen, the field to keep."""
-    steps = look(ID, field)
+    steps = look(APPYPIE, ID, field)
     sent = []
     try:
         call = next(steps)

@@ -1,0 +1,72 @@
+"""
+``on_unknown_outcome="reconcile"``: settle by the gateway's list what is not known of a submit.
+
+What the list says is :mod:`airflow_provider_luma.api.reconcile`; what a task does with it is here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from airflow_provider_luma.api.gateways import DEFAULT_GATEWAY
+from airflow_provider_luma.api.reconcile import Unsettled
+from airflow_provider_luma.exceptions import LumaConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from airflow_provider_luma.api.models import GenerationRequest
+    from airflow_provider_luma.api.reconcile import Verdict
+    from airflow_provider_luma.api.submission import OutcomeUnknown
+    from airflow_provider_luma.hooks.luma import LumaHook
+    from airflow_provider_luma.steps.submit import Policy
+
+#: Seconds that storing an intent takes at most: only then the POST follows.
+STORED_WITHIN = 120.0
+
+
+def check_policy(policy: Policy, hook: LumaHook) -> None:
+    """
+    See, before anything is sent, whether the gateway can do what ``on_unknown_outcome`` asks for.
+
+    :raises LumaConfigurationError: it is "reconcile", and the connection's gateway has no list.
+    """
+    if policy == "reconcile" and not hook.can_reconcile():
+        raise LumaConfigurationError(
+            f"on_unknown_outcome='reconcile' needs a gateway that lists its generations, and "
+            f"{hook.settings.gateway.TITLE} does not (connection {hook.luma_conn_id!r}).",
+            next_step="Leave it at 'fail', or use a connection to a gateway that does.",
+        )
+
+
+def settle_earlier(
+    hook: LumaHook,
+    request: GenerationRequest | None,
+    decisions: Collection[OutcomeUnknown],
+    *,
+    taken: Collection[str] = (),
+) -> Verdict:
+    """
+    Settle what earlier tries may have sent, by what they left.
+
+    :param request: ``None`` if it is not the same twice.
+    :param decisions: what they left of this request, and of its equals.
+    :param taken: ids that are known to be of other requests.
+    """
+    times = [decision.at for decision in decisions if decision.at is not None]
+    if request is None:
+        return Unsettled("what it asked for is not known any more, as a function makes it")
+    if len(times) < len(decisions):
+        return Unsettled("its record does not say when")
+    if any((decision.gateway or DEFAULT_GATEWAY) != hook.settings.gateway.NAME for decision in decisions):
+        return Unsettled("it was sent to another gateway than the connection's present one")
+    settings = hook.settings
+    until = max(times) + STORED_WITHIN + settings.connect_timeout + settings.timeout
+    return hook.reconcile(request, min(times), until, taken=taken, wanted=len(decisions))
+
+
+def why_not(verdict: Unsettled) -> str:
+    """Return what a list says that does not settle it, for an error."""
+    ids = f": {', '.join(verdict.request_ids[:5])}" if verdict.request_ids else ""
+    more = f" and {len(verdict.request_ids) - 5} more" if len(verdict.request_ids) > 5 else ""
+    return f"It cannot be settled by the gateway's list: {verdict.why}{ids}{more}."

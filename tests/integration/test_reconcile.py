@@ -1,0 +1,344 @@
+"""
+``on_unknown_outcome="reconcile"``: what is not known of a submit is settled by the gateway's list.
+
+The state store is a stand-in here. The minute in which a generation may appear in the list is shortened.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTaskTimeout, timeout
+
+from airflow_provider_luma.api.gateways import GATEWAYS
+from airflow_provider_luma.api.models import GenerationRequest
+from airflow_provider_luma.decorators.luma import LumaDecoratedOperator
+from airflow_provider_luma.exceptions import (
+    LumaBatchFailed,
+    LumaConfigurationError,
+    LumaError,
+    LumaSubmitOutcomeUnknown,
+    LumaSubmitOutcomeUnsettled,
+)
+from airflow_provider_luma.hooks.luma import LumaHook
+from airflow_provider_luma.operators.luma import LumaGenerateBatchOperator, LumaGenerateOperator
+from airflow_provider_luma.steps.submit import SUBMIT_KEY
+from tests.integration.conftest import Killed
+from tests.integration.test_durable_submit import DyingStore
+from tests.integration.waiting import outcome_of, run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow_provider_luma.emulator import Emulator
+    from tests.integration.conftest import FakeStateStore, FakeTaskInstance
+
+#: A fault in which the gateway accepts and nobody hears of it, and one in which it does not.
+ACCEPTED, NOT_ACCEPTED = "drop-after-reading", "502"
+
+
+@pytest.fixture(autouse=True)
+def at_lumas_own_door(connect: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    connect(gateway="luma", timeout=0.5, connect_timeout=0.5)
+    monkeypatch.setattr("airflow_provider_luma.hooks.luma.LISTED_WITHIN", 0.6)
+    monkeypatch.setattr("airflow_provider_luma.hooks.luma.LOOK_EVERY", 0.2)
+    monkeypatch.setattr("airflow_provider_luma.steps.reconcile.STORED_WITHIN", 0.0)
+
+
+def operator(**fields: Any) -> LumaGenerateOperator:
+    return LumaGenerateOperator(
+        **{"task_id": "generate", "prompt": "a jellyfish", "on_unknown_outcome": "reconcile", **fields}
+    )
+
+
+def batch(requests: list[Any], **fields: Any) -> LumaGenerateBatchOperator:
+    return LumaGenerateBatchOperator(
+        **{
+            "task_id": "many",
+            "requests": requests,
+            "on_unknown_outcome": "reconcile",
+            "deferrable": True,
+            "poke_interval": 0.1,
+            "timeout": 20,
+            **fields,
+        }
+    )
+
+
+class TestALostAnswer:
+    def test_is_found_in_the_list(
+        self, emulator: Emulator, context: dict[str, Any], ti: FakeTaskInstance, store: FakeStateStore
+    ) -> None:
+        emulator.misbehave("generate", ACCEPTED)
+
+        request_id = operator().execute(context)
+
+        assert list(emulator.generations) == [request_id] == [ti.xcoms["requestId"]]
+        assert (store.values[SUBMIT_KEY]["phase"], store.values[SUBMIT_KEY]["gateway"]) == ("done", "luma")
+        assert emulator.paid == emulator.count("generate") == 1
+
+    def test_is_found_however_much_else_is_listed(self, emulator: Emulator, context: dict[str, Any]) -> None:
+        for number in range(250):
+            emulator.add(prompt=f"another {number}", door="luma")
+        emulator.misbehave("generate", ACCEPTED)
+
+        request_id = operator().execute(context)
+
+        assert emulator.generation(request_id).prompt == "a jellyfish"
+
+    def test_is_not_mixed_up_with_what_else_has_the_prompt(
+        self, emulator: Emulator, context: dict[str, Any]
+    ) -> None:
+        """A task beside this one asks for the same prompt in another shape."""
+        operator(aspect_ratio="9:16").execute({**context, "task_state_store": None})
+        emulator.misbehave("generate", ACCEPTED)
+
+        with pytest.raises(LumaSubmitOutcomeUnknown, match="cannot be told apart") as raised:
+            operator().execute(context)
+
+        assert all(request_id in str(raised.value) for request_id in emulator.generations)
+        assert emulator.paid == 2
+
+    def test_is_settled_without_a_store_too(self, emulator: Emulator, context: dict[str, Any]) -> None:
+        emulator.misbehave("generate", ACCEPTED)
+
+        request_id = operator(durable=False).execute(context)
+
+        assert list(emulator.generations) == [request_id]
+
+    def test_of_two_equal_tasks_is_left_to_a_person(
+        self, emulator: Emulator, context: dict[str, Any], store: FakeStateStore
+    ) -> None:
+        operator().execute({**context, "task_state_store": None})
+        emulator.misbehave("generate", ACCEPTED)
+
+        with pytest.raises(LumaSubmitOutcomeUnknown, match="lists 2 generations of this very") as raised:
+            operator().execute(context)
+
+        assert isinstance(raised.value, AirflowFailException)
+        assert emulator.paid == 2
+        assert store.values[SUBMIT_KEY]["phase"] == "intent"
+
+
+class TestWhatWasNotAccepted:
+    def test_is_sent_again_by_a_retry_that_has_asked_once_more(
+        self, emulator: Emulator, context: dict[str, Any], store: FakeStateStore
+    ) -> None:
+        emulator.misbehave("generate", NOT_ACCEPTED)
+        with pytest.raises(LumaSubmitOutcomeUnsettled, match="list does not hold it") as raised:
+            operator().execute(context)
+        assert not isinstance(raised.value, AirflowFailException)
+        assert (emulator.paid, store.values[SUBMIT_KEY]["phase"]) == (0, "intent")
+        looks = emulator.count("list")
+
+        request_id = operator().execute(context)
+
+        assert list(emulator.generations) == [request_id]
+        assert emulator.count("list") > looks
+
+    def test_and_turns_up_late_is_not_sent_again(self, emulator: Emulator, context: dict[str, Any]) -> None:
+        """The gateway takes longer to list it than the first try waits for."""
+        emulator.misbehave("generate", NOT_ACCEPTED)
+        with pytest.raises(LumaSubmitOutcomeUnsettled):
+            operator().execute(context)
+        body = {"model": "ray-2", "prompt": "a jellyfish", "aspect_ratio": "16:9", "loop": False}
+        late = emulator.add(prompt="a jellyfish", door="luma")
+        assert emulator.generation(late).request.items() <= body.items()
+
+        assert operator().execute(context) == late
+        assert emulator.paid == 0
+
+
+class TestAProcessThatDies:
+    @pytest.mark.parametrize(("phase", "when"), [("submitted", "before"), ("intent", "after")])
+    def test_between_intent_and_id_is_settled_by_the_next_try(
+        self, phase: str, when: str, emulator: Emulator, context: dict[str, Any]
+    ) -> None:
+        with pytest.raises((Killed, LumaError)):
+            operator().execute(
+                {**context, "task_state_store": DyingStore(context["task_state_store"], phase, when)}
+            )
+
+        request_id = operator().execute(context)
+
+        assert list(emulator.generations) == [request_id]
+        assert emulator.paid == 1
+
+    def test_at_its_time_out_is_settled_by_the_next_try(
+        self, emulator: Emulator, context: dict[str, Any], connect: Callable[..., None]
+    ) -> None:
+        connect(gateway="luma", timeout=5)
+        emulator.misbehave("generate", "lost-answer")
+        with (
+            pytest.raises(LumaSubmitOutcomeUnsettled, match=AirflowTaskTimeout.__name__),
+            timeout(1),
+        ):
+            operator().execute(context)
+        connect(gateway="luma", timeout=0.5, connect_timeout=0.5)
+
+        request_id = operator().execute(context)
+
+        assert list(emulator.generations) == [request_id]
+        assert emulator.count("generate") == 1
+
+    def test_is_not_settled_where_the_connection_leads_elsewhere_by_then(
+        self, emulator: Emulator, context: dict[str, Any], store: FakeStateStore
+    ) -> None:
+        with pytest.raises(Killed):
+            operator().execute(
+                {
+                    **context,
+                    "task_state_store": DyingStore(context["task_state_store"], "submitted", "before"),
+                }
+            )
+        store.values[SUBMIT_KEY]["gateway"] = "pixazo"
+
+        with pytest.raises(LumaSubmitOutcomeUnknown, match="another gateway"):
+            operator().execute(context)
+
+        assert emulator.count("generate") == 1
+
+    def test_whose_record_says_no_time_is_not_settled(
+        self, emulator: Emulator, context: dict[str, Any], store: FakeStateStore
+    ) -> None:
+        store.values[SUBMIT_KEY] = {"phase": "intent", "max_tries": 0, "gateway": "luma"}
+
+        with pytest.raises(LumaSubmitOutcomeUnknown, match="does not say when"):
+            operator().execute(context)
+
+        assert emulator.paid == 0
+
+    def test_whose_request_a_function_made_is_not_settled(
+        self, emulator: Emulator, context: dict[str, Any], store: FakeStateStore
+    ) -> None:
+        def prompt() -> str:
+            return "a jellyfish"
+
+        store.values[SUBMIT_KEY] = {"phase": "intent", "max_tries": 0, "gateway": "luma", "at": time.time()}
+
+        task = LumaDecoratedOperator(
+            task_id="generate",
+            python_callable=prompt,
+            op_args=[],
+            op_kwargs={},
+            on_unknown_outcome="reconcile",
+        )
+
+        with pytest.raises(LumaSubmitOutcomeUnknown, match="a function makes it"):
+            task.execute(context)
+
+        assert emulator.paid == 0
+
+
+class TestAListThatIsOfNoUse:
+    @pytest.mark.parametrize(
+        "fault", ["not-json", "empty", "not-object", "truncated-json", "500", "hang", "drop-after-reading"]
+    )
+    def test_settles_nothing_and_sends_nothing(
+        self, fault: str, emulator: Emulator, context: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("airflow_provider_luma.api.retry.MAX_TRIES", 2)
+        emulator.misbehave("generate", ACCEPTED)
+        emulator.misbehave("list", fault, times=None)
+
+        with pytest.raises(LumaSubmitOutcomeUnsettled, match="could not be read"):
+            operator().execute(context)
+        outcome = outcome_of(operator(), context)
+
+        assert outcome.state == "up_for_retry", outcome
+        assert "nothing is sent meanwhile" in str(outcome.error)
+        emulator.behave()
+        assert operator().execute(context) in emulator.generations
+        assert emulator.count("generate") == 1
+
+    def test_for_want_of_a_clock_is_not_believed_to_be_empty(
+        self, emulator: Emulator, context: dict[str, Any]
+    ) -> None:
+        emulator.misbehave("generate", NOT_ACCEPTED)
+        emulator.misbehave("list", "odd-headers", times=None, lines=["Content-Type: application/json"])
+
+        with pytest.raises(LumaSubmitOutcomeUnknown, match="does not say what time it has"):
+            operator().execute(context)
+
+        assert emulator.paid == 0
+
+
+class TestADoorWithoutAList:
+    @pytest.mark.parametrize("door", [name for name in GATEWAYS if name != "luma"])
+    def test_is_an_error_before_anything_is_sent(
+        self, door: str, emulator: Emulator, connect: Callable[..., None], context: dict[str, Any]
+    ) -> None:
+        connect(gateway=door)
+
+        for task in (operator(), batch(["a fox"])):
+            with pytest.raises(LumaConfigurationError, match="needs a gateway that lists its generations"):
+                task.execute(context)
+        with pytest.raises(LumaConfigurationError, match="has no list"), LumaHook() as hook:
+            hook.reconcile(GenerationRequest("a fox"), 0, 1)
+
+        assert not emulator.requests
+
+
+class TestABatch:
+    def test_finds_what_it_has_lost_within_its_try(self, emulator: Emulator, context: dict[str, Any]) -> None:
+        emulator.misbehave("generate", ACCEPTED, times=3, after=2)
+
+        results = run(batch([f"jellyfish {number}" for number in range(8)]), context)
+
+        assert [one["status"] for one in results] == ["completed"] * 8
+        assert {one["request_id"] for one in results} == set(emulator.generations)
+        assert emulator.paid == emulator.count("generate") == 8
+
+    def test_finds_equal_requests_each_its_own(self, emulator: Emulator, context: dict[str, Any]) -> None:
+        emulator.misbehave("generate", ACCEPTED, times=2)
+
+        results = run(batch(["a fox", "a fox", "a fox"]), context)
+
+        assert {one["request_id"] for one in results} == set(emulator.generations)
+        assert len(results) == emulator.paid == 3
+
+    def test_sends_what_was_not_accepted_by_its_next_try(
+        self, emulator: Emulator, context: dict[str, Any], ti: FakeTaskInstance
+    ) -> None:
+        emulator.misbehave("generate", ACCEPTED)
+        emulator.misbehave("generate", NOT_ACCEPTED)
+        with pytest.raises(LumaBatchFailed) as raised:
+            run(batch(["a fox", "a hare", "an owl"]), context)
+        assert not isinstance(raised.value, AirflowFailException)
+        assert sorted(one["status"] for one in ti.xcoms["results"]) == ["completed", "completed", "unknown"]
+
+        results = run(batch(["a fox", "a hare", "an owl"]), context)
+
+        assert [one["status"] for one in results] == ["completed"] * 3
+        assert emulator.paid == 3
+
+    def test_that_was_killed_is_settled_by_its_next_try(
+        self, emulator: Emulator, context: dict[str, Any], store: FakeStateStore
+    ) -> None:
+        """Killed with three submits under way, of which the gateway has accepted two."""
+
+        class Dying:
+            def __init__(self) -> None:
+                self.writes = 0
+
+            def get(self, key: str, default: Any = None) -> Any:
+                return store.get(key, default)
+
+            def set(self, key: str, value: Any, *, retention: Any = None) -> None:
+                self.writes += 1
+                if self.writes > 2:
+                    raise Killed
+                store.set(key, value, retention=retention)
+
+        emulator.misbehave("generate", NOT_ACCEPTED)
+        with pytest.raises((Killed, LumaError)):
+            run(batch(["a fox", "a hare", "an owl"]), {**context, "task_state_store": Dying()})
+        assert emulator.paid == 2
+
+        results = run(batch(["a fox", "a hare", "an owl"]), context)
+
+        assert [one["status"] for one in results] == ["completed"] * 3
+        assert {one["request_id"] for one in results} == set(emulator.generations)
+        assert emulator.paid == 3
