@@ -96,7 +96,7 @@ def get_provider_info() -> dict[str, Any]:
     return {
         "package-name": "airflow-provider-luma",
         "name": "Luma Dream Machine",
-        "description": "Luma Dream Machine video generation through the Appy Pie gateway.",
+        "description": "Luma Dream Machine video generation: the Appy Pie gateway, Luma's own APIs, Pixazo.",
         "integrations": [
             {
                 "integration-name": "Luma Dream Machine",

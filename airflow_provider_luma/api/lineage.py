@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from airflow_provider_luma.api.models import is_web_address
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -37,7 +39,8 @@ class TaskLineage:
     @property
     def inputs(self) -> list[str]:
         """The addresses of what goes in, images and sources, each once."""
-        images = [one.image_url for one in self.requests if one.image_url]
+        frames = [frame for one in self.requests for frame in (one.image_url, one.end_frame)]
+        images = [frame for frame in frames if frame is not None and is_web_address(frame)]
         return [*dict.fromkeys([*images, *self.sources])]
 
 

@@ -30,8 +30,13 @@ class TestTheNameOfADataset:
 
 def test_what_goes_in_is_named_once():
     image = GenerationRequest.of({"prompt": "a fox", "image_url": "https://images.example/fox.png"})
-    lineage = TaskLineage(
-        "luma_default", [image, GenerationRequest.of("an owl"), image], sources=["https://cdn.example/a.mp4"]
+    frames = GenerationRequest(
+        "an owl", start_frame="an-earlier-one", end_frame="https://images.example/owl.png"
     )
+    lineage = TaskLineage("luma_default", [image, frames, image], sources=["https://cdn.example/a.mp4"])
 
-    assert lineage.inputs == ["https://images.example/fox.png", "https://cdn.example/a.mp4"]
+    assert lineage.inputs == [
+        "https://images.example/fox.png",
+        "https://images.example/owl.png",
+        "https://cdn.example/a.mp4",
+    ]
