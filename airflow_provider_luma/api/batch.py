@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -230,11 +230,11 @@ class Ledger:
     The records of a batch's submits, in pages as the state store keeps them.
 
     :param max_tries: this try's task instance's: what tells a retry from a clear.
-    :param gateway: the name of the one that new intents are for.
+    :param account: where new intents are for; ``None``: this try sends nothing.
     """
 
     max_tries: int
-    gateway: str = DEFAULT_GATEWAY
+    account: str | None = None
     _pages: list[dict[str, SubmitRecord]] = field(default_factory=list)
     _page_of: dict[str, int] = field(default_factory=dict)
     _changed: set[int] = field(default_factory=set)
@@ -265,20 +265,31 @@ class Ledger:
         number = self._page_of.get(key)
         if number is None:
             return Submit()
-        return decide_by(self._pages[number][key], fingerprint=None, max_tries=self.max_tries)
+        gateway = (self.account or DEFAULT_GATEWAY).partition(":")[0]
+        record = self._pages[number][key]
+        return decide_by(record, fingerprint=None, max_tries=self.max_tries, gateway=gateway)
 
-    def note(self, key: str, phase: Phase, request_id: str | None = None, *, at: float | None = None) -> None:
+    def note(
+        self,
+        key: str,
+        phase: Phase,
+        request_id: str | None = None,
+        *,
+        at: float | None = None,
+        sends: int = 1,
+    ) -> None:
         """
         Change one record; :meth:`changed` has the pages to store.
 
-        :param at: epoch seconds, of an intent.
+        :param at: epoch seconds, of an intent: when it was sent first.
+        :param sends: how often it was.
         """
         number = self._page_of.get(key)
         if number is None:
             if not self._pages or len(self._pages[-1]) >= RECORDS_PER_PAGE:
                 self._pages.append({})
             number = self._page_of[key] = len(self._pages) - 1
-        record = SubmitRecord(phase, None, request_id, self.max_tries, at, self.gateway)
+        record = SubmitRecord(phase, None, request_id, self.max_tries, at, self.account, sends)
         self._pages[number][key] = record
         self._changed.add(number)
 
@@ -294,7 +305,7 @@ class Ledger:
         for number, page in enumerate(self._pages):
             for key, record in page.items():
                 if record.request_id in delivered:
-                    page[key] = SubmitRecord(Phase.DONE, None, record.request_id, self.max_tries)
+                    page[key] = replace(record, phase=Phase.DONE, max_tries=self.max_tries, at=None)
                     self._changed.add(number)
 
     def changed(self) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -306,8 +317,8 @@ class Ledger:
                     record.request_id,
                     record.max_tries,
                     record.at,
-                    # What an earlier release knows of a record is four long.
-                    *([] if record.gateway in (None, DEFAULT_GATEWAY) else [record.gateway]),
+                    # What an earlier release reads of a record is four long.
+                    *([] if record.gateway in (None, DEFAULT_GATEWAY) else [record.account, record.sends]),
                 ]
                 for key, record in self._pages[number].items()
             }
@@ -328,9 +339,9 @@ def _typed(page: Any) -> Any:
 def _read_record(stored: Any) -> SubmitRecord | None:
     """Return a stored record, or ``None`` if it is none."""
     # Three, where an earlier release has written it.
-    if not isinstance(stored, list) or len(stored) not in (3, 4, 5):
+    if not isinstance(stored, list) or len(stored) not in (3, 4, 6):
         return None
-    names = ("phase", "request_id", "max_tries", "at", "gateway")
+    names = ("phase", "request_id", "max_tries", "at", "account", "sends")
     return read_record(dict(zip(names, stored, strict=False)))
 
 

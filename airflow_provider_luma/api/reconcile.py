@@ -1,9 +1,9 @@
 """
 Settle the unknown outcome of a submit by the gateway's own list of generations.
 
-Pure: :func:`search` yields the calls to make. What it says errs on the side of paying once: an id is taken up
-only where nothing else could be meant, and "not listed" is said only where the list was read, without a gap,
-from now to before the request was sent.
+Pure: :func:`read_back` yields the calls to make, :func:`judge` says what the list means. It errs on the side
+of paying once: an id is taken up only where nothing else could be meant, and "not listed" is said only of a
+list that was read, without a gap, from now to before the request was sent.
 """
 
 from __future__ import annotations
@@ -12,22 +12,23 @@ from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_provider_luma.api.exchange import Answer, Miss
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Generator, Sequence
+    from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 
     from airflow_provider_luma.api.exchange import HttpCall
     from airflow_provider_luma.api.models import GenerationRequest
 
 #: Pages of a list that are read at most.
-MAX_PAGES = 20
+MAX_PAGES = 40
 #: Seconds by which the times of a list may differ from the gateway's ``Date``, which has no fractions.
 MARGIN = 10.0
-#: Seconds after the last moment at which a request can have arrived until "not listed" is believed: a new
-#: generation takes a moment to appear.
+#: Seconds that two clocks may be apart: that of the machine which sent, and ours; the gateway's, and ours.
+CLOCKS_APART = 300.0
+#: Seconds for which "not listed" is not believed yet: a new generation takes a moment to appear.
 LISTED_WITHIN = 60.0
 #: Seconds between two looks at the list.
 LOOK_EVERY = 5.0
@@ -51,12 +52,12 @@ class Listed:
 
     :param request_id: its id.
     :param created_at: epoch seconds by the gateway's clock; ``None`` if the list does not say.
-    :param resemblance: to the request that is looked for.
+    :param said: what the list says of it, for the gateway to compare with a request.
     """
 
     request_id: str
     created_at: float | None
-    resemblance: Resemblance
+    said: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,38 @@ class Page:
 
     entries: Sequence[Listed]
     is_last: bool
+
+
+@dataclass(frozen=True)
+class Reading:
+    """
+    What was read of a list.
+
+    :param entries: each once, in the order of the list.
+    :param whole: whether it was read, without a gap, as far back as was wanted.
+    :param ahead: by how many seconds the gateway's clock is ahead of ours; ``None`` if that is not known.
+    """
+
+    entries: Sequence[Listed]
+    whole: bool
+    ahead: float | None
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """
+    Requests, equal in everything, of which it is not known whether they were accepted.
+
+    :param request: what was asked for.
+    :param sent_from: epoch seconds before which none was sent, by the clock of whoever sent.
+    :param slack: seconds by which that clock may be another than ours.
+    :param wanted: how many there are.
+    """
+
+    request: GenerationRequest
+    sent_from: float
+    slack: float = 0.0
+    wanted: int = 1
 
 
 @dataclass(frozen=True)
@@ -116,28 +149,27 @@ class Lister(Protocol):
     def list_call(self, offset: int) -> HttpCall:
         """Return the call that asks for a page of the list, newest first. It is free."""
 
-    def read_list(self, answer: Answer | Miss, request: GenerationRequest) -> Page | Miss:
-        """Return the page, each generation with how much it resembles ``request``; or the fault."""
+    def read_list(self, answer: Answer | Miss) -> Page | Miss:
+        """Return the page, or the fault."""
+
+    def likeness(self, request: GenerationRequest) -> Callable[[Mapping[str, Any]], Resemblance]:
+        """Return what compares a request with what the list says of a generation."""
 
 
-def search(
-    gateway: Lister,
-    request: GenerationRequest,
-    *,
-    sent_from: float,
-    sent_until: float,
-    taken: Collection[str],
-    clock: Callable[[], float],
-    wanted: int = 1,
-) -> Generator[HttpCall, Answer | Miss, Verdict | Miss]:
+def is_short(verdict: Verdict, doubt: Doubt) -> bool:
+    """Return whether some of what was looked for is not listed: it may be a moment later."""
+    found = len(verdict.request_ids) if isinstance(verdict, Found) else 0
+    return not isinstance(verdict, Unsettled) and found < doubt.wanted
+
+
+def read_back(
+    gateway: Lister, since: float, clock: Callable[[], float]
+) -> Generator[HttpCall, Answer | Miss, Reading | Miss]:
     """
-    Look for a request in the gateway's list: yields the calls to make, returns what they came to.
+    Read the list back to a moment: yields the calls to make, returns what they came to.
 
-    :param sent_from: epoch seconds by our clock before which it cannot have arrived.
-    :param sent_until: and after which it cannot.
-    :param taken: ids that are known to be of other requests.
+    :param since: epoch seconds by our clock.
     :param clock: gives epoch seconds by our clock, to be compared with the gateway's ``Date``.
-    :param wanted: how many requests, equal in everything, are looked for.
     """
     entries: dict[str, Listed] = {}
     offset, ahead, whole = 0, None, False
@@ -146,45 +178,84 @@ def search(
     for number in range(MAX_PAGES):
         answer = yield gateway.list_call(offset)
         now = clock()
-        page = gateway.read_list(answer, request)
+        page = gateway.read_list(answer)
         if isinstance(page, Miss):
             return page
         if number == 0 and isinstance(answer, Answer):
-            ahead = _ahead(answer.headers.get("date", ""), now, page.entries)
+            ahead = _ahead(answer.headers, now, page.entries)
         if seam is not None and seam not in [entry.request_id for entry in page.entries]:
             break
         entries.update((entry.request_id, entry) for entry in page.entries)
-        if page.is_last or _reaches(list(entries.values()), sent_from + (ahead or 0.0) - MARGIN):
+        if page.is_last or _reaches(list(entries.values()), since + (ahead or 0.0) - MARGIN):
             whole = True
             break
         overlap = len(page.entries) > 1
         seam = page.entries[-1].request_id if overlap else None
         offset += len(page.entries) - overlap
-    shift = ahead or 0.0
-    start, end = sent_from + shift - MARGIN, sent_until + shift + MARGIN
-    meant = [
-        entry
-        for entry in entries.values()
-        if entry.resemblance is not Resemblance.NONE
-        and entry.request_id not in taken
-        and (entry.created_at is None or start <= entry.created_at <= end)
-    ]
-    same = tuple(
-        entry.request_id
-        for entry in meant
-        if entry.resemblance is Resemblance.SAME and entry.created_at is not None
-    )
-    ids = tuple(entry.request_id for entry in meant)
-    if len(same) < len(meant):
+    return Reading([*entries.values()], whole, ahead)
+
+
+def judge(
+    gateway: Lister, reading: Reading, doubts: Sequence[Doubt], taken: Collection[str]
+) -> list[Verdict]:
+    """
+    Return what a list means for each doubt.
+
+    :param reading: back to before the first of them was sent.
+    :param doubts: no two of equal requests.
+    :param taken: ids that are known to be of other requests.
+    """
+    like = [_like(gateway, reading, doubt, taken) for doubt in doubts]
+    verdicts = []
+    for number, doubt in enumerate(doubts):
+        # What is the very request of another doubt is not meant by this one.
+        elsewhere = {
+            entry.request_id
+            for other, found in enumerate(like)
+            if other != number
+            for entry, resemblance in found
+            if resemblance is Resemblance.SAME
+        }
+        own = [one for one in like[number] if one[0].request_id not in elsewhere]
+        verdicts.append(_verdict(reading, doubt, own))
+    return verdicts
+
+
+def _like(
+    gateway: Lister, reading: Reading, doubt: Doubt, taken: Collection[str]
+) -> list[tuple[Listed, Resemblance]]:
+    """
+    Return the generations that may be meant, with how much they resemble the request.
+
+    There is no last moment: a request may have been held back on its way for long. What was made so early
+    that only another clock explains it may be meant, and is not taken for the very same.
+    """
+    start = doubt.sent_from + (reading.ahead or 0.0) - MARGIN
+    compare = gateway.likeness(doubt.request)
+    found: list[tuple[Listed, Resemblance]] = []
+    for entry in reading.entries:
+        made = entry.created_at
+        if entry.request_id in taken or (made is not None and made < start - doubt.slack):
+            continue
+        resemblance = compare(entry.said)
+        if resemblance is not Resemblance.NONE:
+            certain = made is not None and made >= start
+            found.append((entry, resemblance if certain else Resemblance.UNCLEAR))
+    return found
+
+
+def _verdict(reading: Reading, doubt: Doubt, found: Sequence[tuple[Listed, Resemblance]]) -> Verdict:
+    ids = tuple(entry.request_id for entry, _ in found)
+    if any(resemblance is Resemblance.UNCLEAR for _, resemblance in found):
         return Unsettled("the gateway lists generations of the same prompt that cannot be told apart", ids)
-    if len(same) > wanted:
-        return Unsettled(f"the gateway lists {len(same)} generations of this very request", ids)
-    if not whole:
-        said = f"the gateway's list could not be read back far enough ({len(entries)} generations)"
-        return Unsettled(said, ids)
-    if len(same) < wanted and ahead is None:
-        return Unsettled("the gateway does not say what time it has, or its list contradicts it", ids)
-    return Found(same) if same else NotListed(len(entries))
+    if len(ids) > doubt.wanted:
+        return Unsettled(f"the gateway lists {len(ids)} generations of this very request", ids)
+    if not reading.whole:
+        read = len(reading.entries)
+        return Unsettled(f"the gateway's list could not be read back far enough ({read} generations)", ids)
+    if len(ids) < doubt.wanted and reading.ahead is None:
+        return Unsettled("it is not known what time the gateway has, so that its list proves nothing", ids)
+    return Found(ids) if ids else NotListed(len(reading.entries))
 
 
 def _reaches(entries: Sequence[Listed], start: float) -> bool:
@@ -195,17 +266,21 @@ def _reaches(entries: Sequence[Listed], start: float) -> bool:
     return ordered and bool(known) and known[-1] < start
 
 
-def _ahead(date: str, now: float, entries: Sequence[Listed]) -> float | None:
+def _ahead(headers: Mapping[str, str], now: float, entries: Sequence[Listed]) -> float | None:
     """
-    Return by how many seconds the gateway's clock is ahead of ours; ``None`` if it does not say, or if its
-    list holds what was made later than that.
+    Return by how many seconds the gateway's clock is ahead of ours; ``None`` if that is not known.
+
+    It is not known where the answer may be an old one, from a cache, where the clocks are too far apart for
+    both to be right, and where the list holds what was made later than that.
     """
+    if headers.get("age", "0").strip() not in ("", "0"):
+        return None
     try:
-        moment = parsedate_to_datetime(date[:64])
+        moment = parsedate_to_datetime(headers.get("date", "")[:64])
         # RFC 9110 has dates in UTC, whether or not they say so.
         told = (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
     if any(entry.created_at is not None and entry.created_at > told + MARGIN for entry in entries):
         return None
-    return told - now
+    return told - now if abs(told - now) <= CLOCKS_APART else None

@@ -3,7 +3,7 @@ What a task does with the record of an earlier submit: the decision that keeps a
 twice.
 
 One record per task instance, as JSON: ``{"v", "phase", "fingerprint", "request_id", "max_tries", "at",
-"gateway"}``. Its phases:
+"account", "sends"}``. Its phases:
 
 * ``intent``: written as the last act before the POST. Alone, it says that a POST may have been sent.
 * ``submitted``: the gateway accepted, the id is known.
@@ -24,6 +24,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_luma.api.gateways import DEFAULT_GATEWAY
 from airflow_provider_luma.api.models import usable_request_id
 from airflow_provider_luma.api.text import one_line
 
@@ -56,7 +57,9 @@ class SubmitRecord:
         entered.
     :param at: epoch seconds at which it was written; ``None`` in a record that a person entered or an
         earlier release has written.
-    :param gateway: the name of the one that it was for; ``None``: the default, or not known.
+    :param account: where it was for: the gateway's name, and a digest of host and key; ``None`` in a record
+        that a person entered or an earlier release has written.
+    :param sends: how often it was sent, the list having said in between that it was not accepted.
     """
 
     phase: Phase
@@ -64,7 +67,16 @@ class SubmitRecord:
     request_id: str | None
     max_tries: int | None
     at: float | None = None
-    gateway: str | None = None
+    account: str | None = None
+    sends: int = 1
+
+    @property
+    def gateway(self) -> str | None:
+        """The name of the gateway that it was for; ``None`` if a person entered the record."""
+        if self.account is not None:
+            return self.account.partition(":")[0]
+        # Releases that did not note it knew one.
+        return None if self.max_tries is None else DEFAULT_GATEWAY
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as the store keeps it."""
@@ -75,7 +87,8 @@ class SubmitRecord:
             "request_id": self.request_id,
             "max_tries": self.max_tries,
             "at": self.at,
-            "gateway": self.gateway,
+            "account": self.account,
+            "sends": self.sends,
         }
 
 
@@ -111,18 +124,30 @@ class OutcomeUnknown:
     Send nothing: an earlier try may have sent the request, and nobody knows what became of it.
 
     :param at: epoch seconds at which it was about to; ``None`` if that is not known.
-    :param gateway: as in the record.
+    :param account: as in the record.
+    :param sends: likewise.
     """
 
     why: str
     at: float | None = None
-    gateway: str | None = None
+    account: str | None = None
+    sends: int = 1
 
 
-Decision = Submit | Reattach | LookFirst | OutcomeUnknown
+@dataclass(frozen=True)
+class Elsewhere:
+    """Send nothing: the request was accepted as ``request_id`` by a gateway that is not asked now."""
+
+    request_id: str
+    gateway: str
 
 
-def decide(stored: Any, *, fingerprint: str | None, max_tries: int) -> Decision:
+Decision = Submit | Reattach | LookFirst | OutcomeUnknown | Elsewhere
+
+
+def decide(
+    stored: Any, *, fingerprint: str | None, max_tries: int, gateway: str = DEFAULT_GATEWAY
+) -> Decision:
     """
     Return what a try does, given what is stored.
 
@@ -131,16 +156,19 @@ def decide(stored: Any, *, fingerprint: str | None, max_tries: int) -> Decision:
     :param fingerprint: of this try's request and connection id; ``None`` where the request is not the same
         twice (a function makes it), so that another one says nothing.
     :param max_tries: this try's task instance's.
+    :param gateway: the name of the one that this try's connection leads to.
     """
     if stored is None:
         return Submit()
     record = read_record(stored)
     if record is None:
         return OutcomeUnknown(f"the stored record cannot be read: {one_line(repr(stored), 300)}")
-    return decide_by(record, fingerprint=fingerprint, max_tries=max_tries)
+    return decide_by(record, fingerprint=fingerprint, max_tries=max_tries, gateway=gateway)
 
 
-def decide_by(record: SubmitRecord, *, fingerprint: str | None, max_tries: int) -> Decision:
+def decide_by(
+    record: SubmitRecord, *, fingerprint: str | None, max_tries: int, gateway: str = DEFAULT_GATEWAY
+) -> Decision:
     """Return what a try does, given a record that was read; the arguments are those of :func:`decide`."""
     if None not in (record.fingerprint, fingerprint) and record.fingerprint != fingerprint:
         earlier = f" (as {record.request_id})" if record.request_id else ""
@@ -154,16 +182,20 @@ def decide_by(record: SubmitRecord, *, fingerprint: str | None, max_tries: int) 
         return OutcomeUnknown(
             f"an earlier try was about to send the request{when} and left no word of its outcome",
             at=record.at,
-            gateway=record.gateway,
+            account=record.account,
+            sends=record.sends,
         )
     if record.phase is Phase.FAILED:
         return Submit(
             f"the generation {record.request_id}, which an earlier try submitted, has failed. This is a new "
             "generation, and a new charge."
         )
+    delivered = cleared and record.phase is Phase.DONE
+    if not delivered and record.gateway not in (None, gateway):
+        return Elsewhere(record.request_id, str(record.gateway))
     if not cleared:
         return Reattach(record.request_id)
-    if record.phase is Phase.DONE:
+    if delivered:
         return Submit(
             f"this task was cleared after it had delivered {record.request_id}. This is a new "
             "generation, and a new charge."
@@ -210,12 +242,14 @@ def read_record(stored: Any) -> SubmitRecord | None:
     if not isinstance(at, (int, float)) or not 0 <= at < _END_OF_TIME:
         # It only helps a person: a record is not thrown away for it.
         at = None
-    gateway = stored.get("gateway")
-    if not isinstance(gateway, str):
-        gateway = None
+    account, sends = stored.get("account"), stored.get("sends")
+    if not isinstance(account, str):
+        account = None
+    if not isinstance(sends, int) or sends < 1:
+        sends = 1
     if phase is Phase.INTENT:
         # A person who adds an id to an intent means: this is what became of it.
         phase = Phase.SUBMITTED if request_id else Phase.INTENT
     elif request_id is None:
         return None
-    return SubmitRecord(phase, fingerprint, request_id, max_tries, at, gateway)
+    return SubmitRecord(phase, fingerprint, request_id, max_tries, at, account, sends)

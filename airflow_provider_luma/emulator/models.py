@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from multidict import CIMultiDictProxy
 
@@ -190,6 +191,10 @@ class EmulatedGeneration:
             request=asked.body,
             failure_code=plan.failure_code,
         )
+
+
+#: Gives a page of generations, newest first, and how many there are, by offset and limit.
+Paged = Callable[[int, int], tuple[list[EmulatedGeneration], int]]
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ loopback address.
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import itertools
 import json
@@ -22,7 +23,7 @@ import ssl
 import threading
 import time
 import uuid
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -138,6 +139,7 @@ class Emulator:
         self._lock = threading.RLock()
         self._requests: deque[RecordedRequest] = deque(maxlen=record_limit)
         self._generations: dict[str, EmulatedGeneration] = {}
+        self._by_door: defaultdict[str, list[EmulatedGeneration]] = defaultdict(list)
         self._plans: deque[Plan] = deque()
         self._plan_for_ever: Plan | None = None
         self._rules: dict[str, list[Rule]] = {target: [] for target in TARGETS}
@@ -454,6 +456,7 @@ class Emulator:
         with self._lock:
             self._requests.clear()
             self._generations.clear()
+            self._by_door.clear()
             self._plans.clear()
             self._plan_for_ever = None
             self._counts.clear()
@@ -615,7 +618,7 @@ class Emulator:
             request_id = door.asked_id(call)
             honest = self._look(door, request_id, request.path)
         elif target == LIST:
-            honest = door.listed(self._newest(door), call)
+            honest = door.listed(call, functools.partial(self._page, door))
         elif target == ACCOUNT:
             honest = door.account(self.credit_balance)
         elif rule is None or rule.paid:
@@ -678,6 +681,7 @@ class Emulator:
         generation = EmulatedGeneration.of(plan, asked, door, self.seconds, paid=paid)
         with self._lock:
             self._generations[generation.request_id] = generation
+            self._by_door[door].append(generation)
             self._paid += paid
         return generation.request_id
 
@@ -688,10 +692,13 @@ class Emulator:
         nothing = Asked("", "16:9", False, None, {})
         return made or EmulatedGeneration.of(Plan(request_id=request_id), nothing, door.name, self.seconds)
 
-    def _newest(self, door: Door) -> list[EmulatedGeneration]:
+    def _page(self, door: Door, offset: int, limit: int) -> tuple[list[EmulatedGeneration], int]:
+        """Return a page of a door's generations, newest first, and how many there are."""
         with self._lock:
-            made = [one for one in self._generations.values() if one.door == door.name]
-            return [self._copied(one) for one in reversed(made)]
+            made = self._by_door[door.name]
+            end = max(len(made) - offset, 0)
+            page = made[max(end - limit, 0) : end]
+            return [self._copied(one) for one in reversed(page)], len(made)
 
     def _look(self, door: Door, request_id: str, path: str) -> Answer:
         with self._lock:

@@ -7,6 +7,7 @@ up or sends anything.
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import json
 import logging
@@ -83,6 +84,15 @@ class LumaSettings:
     price_table: PriceTable | None = None
     price_trouble: str | None = None
     gateway: Gateway = field(default=GATEWAYS[DEFAULT_GATEWAY], repr=False)
+
+    @property
+    def account(self) -> str:
+        """
+        What tells, in a record, whether a request would go where an earlier one went: the gateway's name, and
+        a digest of host and key from which neither can be told.
+        """
+        digest = hashlib.sha256(f"{self.base_url} {self.key}".encode()).hexdigest()
+        return f"{self.gateway.NAME}:{digest[:16]}"
 
 
 def settings_from(connection: Connection, conn_id: str) -> LumaSettings:
@@ -188,6 +198,13 @@ def _base_url(connection: Connection, conn_id: str, allow_http: bool, gateway: G
             f"Connection {conn_id!r}: plain http would send the key unencrypted over the network.",
             next_step="Use https, or set the extra allow_http to true if that network is trusted.",
         )
+    for other in GATEWAYS.values():
+        if other is not gateway and parts.hostname == urlsplit(other.DEFAULT_HOST).hostname:
+            raise LumaConfigurationError(
+                f"Connection {conn_id!r}: {parts.hostname} is the host of {other.TITLE}, and the extra "
+                f"gateway is {gateway.NAME!r}. The key would go to a stranger.",
+                next_step=f"Make the extra gateway {other.NAME!r}, or leave the host empty.",
+            )
     name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return f"{parts.scheme}://{name}{f':{port}' if port else ''}{parts.path.rstrip('/')}"
 

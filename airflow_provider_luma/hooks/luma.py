@@ -26,7 +26,7 @@ from airflow_provider_luma.api.gateways import check, lister, look
 from airflow_provider_luma.api.pacing import Pace
 from airflow_provider_luma.api.polling import Done, GaveUp, Schedule, Wait
 from airflow_provider_luma.api.probe import probe
-from airflow_provider_luma.api.reconcile import LISTED_WITHIN, LOOK_EVERY, Found, NotListed, Verdict, search
+from airflow_provider_luma.api.reconcile import LISTED_WITHIN, LOOK_EVERY, Doubt, is_short, judge, read_back
 from airflow_provider_luma.api.retry import MAX_WORKER_PAUSE, error_for, pause_before_next, rule
 from airflow_provider_luma.api.text import quoted_prompt, shown_url
 from airflow_provider_luma.exceptions import (
@@ -45,13 +45,14 @@ from airflow_provider_luma.hooks.transport import AsyncLumaSession, LumaSession
 from airflow_provider_luma.version_compat import AIRFLOW_3
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Generator
+    from collections.abc import Awaitable, Callable, Collection, Generator, Sequence
 
     import requests
     from airflow.providers.common.compat.sdk import Connection
 
     from airflow_provider_luma.api.cost import Cost
     from airflow_provider_luma.api.models import Generation, GenerationRequest
+    from airflow_provider_luma.api.reconcile import Reading, Verdict
 
 _T = TypeVar("_T")
 
@@ -326,29 +327,29 @@ class LumaHook(HttpHook):
         return lister(self.settings.gateway) is not None
 
     def reconcile(
-        self,
-        request: GenerationRequest,
-        sent_from: float,
-        sent_until: float,
-        *,
-        taken: Collection[str] = (),
-        wanted: int = 1,
+        self, request: GenerationRequest, sent_from: float, *, taken: Collection[str] = ()
     ) -> Verdict:
         """
         Look in the gateway's list for a request of which it is not known whether it was accepted. Free.
 
-        It asks again until it is found, or for a minute after the last moment at which it can have arrived: a
-        new generation takes a moment to be listed. Requests that are equal in everything cannot be told
-        apart, whoever made them; where that matters, nothing is settled.
+        It asks again until it is found, for a minute at most: a new generation takes a moment to be listed.
+        Requests that are equal in everything cannot be told apart, whoever made them; where that matters,
+        nothing is settled.
 
         :param request: what was asked for.
-        :param sent_from: epoch seconds at which it was sent at the earliest.
-        :param sent_until: and at the latest.
+        :param sent_from: epoch seconds by this machine's clock before which it was not sent.
         :param taken: ids that are known to be of other requests.
-        :param wanted: how many such requests, equal in everything, are looked for.
         :return: whether it was found, is not listed, or cannot be settled.
         :raises LumaConfigurationError: the connection cannot be used, or its gateway has no list.
         :raises LumaError: the list could not be read; nothing is known.
+        """
+        return self.reconcile_all([Doubt(request, sent_from)], taken=taken)[0]
+
+    def reconcile_all(self, doubts: Sequence[Doubt], *, taken: Collection[str] = ()) -> list[Verdict]:
+        """
+        Do the same for several at once: the list is read for all of them together.
+
+        :param doubts: no two of equal requests.
         """
         gateway = lister(self.settings.gateway)
         if gateway is None:
@@ -357,37 +358,26 @@ class LumaHook(HttpHook):
                 "generations, so that an unknown outcome cannot be settled by it.",
                 next_step="Leave on_unknown_outcome at 'fail', or use a gateway that has one.",
             )
-
-        def once() -> Verdict | Miss:
-            steps = search(
-                gateway,
-                request,
-                sent_from=sent_from,
-                sent_until=sent_until,
-                taken=taken,
-                clock=time.time,
-                wanted=wanted,
-            )
-            return self._answered(steps)
-
-        verdict: Verdict | Miss
+        since = min(doubt.sent_from - doubt.slack for doubt in doubts)
+        ends = time.time() + LISTED_WITHIN
+        reading: Reading | Miss
         while True:
-            verdict, tries = self._sent(Call.STATUS, once)
-            if isinstance(verdict, Miss):
-                error = self._error(Call.STATUS, verdict, tries)
+            reading, tries = self._sent(
+                Call.STATUS, lambda: self._answered(read_back(gateway, since, time.time))
+            )
+            if isinstance(reading, Miss):
+                error = self._error(Call.STATUS, reading, tries)
                 raise type(error)(
-                    f"The gateway's list of generations could not be read: the gateway {verdict.detail}.",
+                    f"The gateway's list of generations could not be read: the gateway {reading.detail}.",
                     http_status=error.http_status,
                     retry_after=error.retry_after,
                     money="Whether the request was accepted is not known; nothing is sent meanwhile.",
                     next_step="A retry asks the list again.",
                 )
-            left = sent_until + LISTED_WITHIN - time.time()
-            missing = isinstance(verdict, NotListed) or (
-                isinstance(verdict, Found) and len(verdict.request_ids) < wanted
-            )
-            if left <= 0 or not missing:
-                return verdict
+            verdicts = judge(gateway, reading, doubts, taken)
+            left = ends - time.time()
+            if left <= 0 or not any(map(is_short, verdicts, doubts)):
+                return verdicts
             self._sleep(Call.STATUS, min(left, LOOK_EVERY))
 
     @property

@@ -6,8 +6,8 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -38,6 +38,7 @@ from airflow_provider_luma.exceptions import (
     LumaGatewayError,
     LumaInvalidRequest,
     LumaProtocolError,
+    LumaSubmitOutcomeUnsettled,
 )
 from airflow_provider_luma.hooks.luma import DEFAULT_WAIT_TIMEOUT, LumaHook
 from airflow_provider_luma.hooks.metrics import failures_counted
@@ -185,6 +186,8 @@ class LumaGenerateBatchOperator(WithLineage, BaseOperator):
         self.durable = durable
         self.on_unknown_outcome = policy_of(on_unknown_outcome)
         self._killed = False
+        #: This process's, while it may have to be stopped.
+        self._hook: LumaHook | None = None
         self._costs: dict[int, Cost | None] = {}
 
     @failures_counted
@@ -194,11 +197,11 @@ class LumaGenerateBatchOperator(WithLineage, BaseOperator):
         slots = slots_of(
             _listed(self.requests), self.luma_conn_id, GenerationRequest.of, strict=self.fail_on == "any"
         )
-        with LumaHook(self.luma_conn_id) as hook:
+        with LumaHook(self.luma_conn_id) as hook, self._stoppable(hook):
             # Looked up before anything is recorded: a connection that cannot be used leaves no trace.
             settings = hook.settings
             keeper = self._keeper(hook, context)
-            ledger = Ledger(int(context["ti"].max_tries or 0), settings.gateway.NAME)
+            ledger = Ledger(int(context["ti"].max_tries or 0), settings.account)
             records = BatchRecords(state_store(context, durable=self.durable, log=self.log), ledger, self.log)
             try:
                 try:
@@ -222,6 +225,14 @@ class LumaGenerateBatchOperator(WithLineage, BaseOperator):
                     raise
                 raise not_delivered(error, None) from error
 
+    @contextmanager
+    def _stoppable(self, hook: LumaHook) -> Iterator[None]:
+        self._hook = hook
+        try:
+            yield
+        finally:
+            self._hook = None
+
     def execute_complete(self, context: Context, event: Any) -> list[BatchResult]:
         """Take the trigger's event, ask once what has become of each, and go on to what is wanted of them."""
         return self._resumed(context, event)
@@ -239,6 +250,8 @@ class LumaGenerateBatchOperator(WithLineage, BaseOperator):
     def on_kill(self) -> None:
         """Take note. ``execute`` runs on for seconds after this; no submit must start in them."""
         self._killed = True
+        if self._hook is not None:
+            self._hook.stopped.set()
 
     @failures_counted
     def _resumed(self, context: Context, event: Any = _BROKEN_OFF) -> list[BatchResult]:
@@ -278,11 +291,9 @@ class LumaGenerateBatchOperator(WithLineage, BaseOperator):
             policy=self.on_unknown_outcome,
         )
         fresh, cleared = submitter.sort(slots)
-        if fresh:
-            check_policy(self.on_unknown_outcome, crew.hook)
-            paid = any(slot.maybe_paid for slot in slots)
-            refuse_what_cannot_be(fresh, crew.hook.check, strict=self.fail_on == "any" and not paid)
-            fresh = [slot for slot in fresh if slot.request is not None]
+        strict = self.fail_on == "any" and not any(slot.maybe_paid for slot in slots)
+        refuse_what_cannot_be(fresh, crew.hook.check, strict=strict)
+        fresh = [slot for slot in fresh if slot.request is not None]
         known = [slot for slot in slots if slot.request_id is not None]
         if known:
             self.log.info(
@@ -292,7 +303,7 @@ class LumaGenerateBatchOperator(WithLineage, BaseOperator):
             # Under this try's number, or a retry would take itself for the clear that this one may be.
             records.write_ids([])
         failed = [slot for slot in cleared if slot.status is BatchStatus.FAILED]
-        if (fresh or failed) and not self._may_cost(slots, crew.hook, fresh):
+        if (fresh or failed) and not self._may_be_sent(slots, crew.hook, fresh):
             return
         for slot in failed:
             self.log.warning(
@@ -306,9 +317,13 @@ class LumaGenerateBatchOperator(WithLineage, BaseOperator):
             self._check(crew, keeper, fresh)
         submitter.submit(fresh, slots)
 
-    def _may_cost(self, slots: Sequence[Slot], hook: LumaHook, fresh: Sequence[Slot]) -> bool:
-        """See whether the batch may cost so much; what is paid for already is waited for in any case."""
+    def _may_be_sent(self, slots: Sequence[Slot], hook: LumaHook, fresh: Sequence[Slot]) -> bool:
+        """
+        See whether the gateway can do what is asked of it, and whether the batch may cost so much; what is
+        paid for already is waited for in any case.
+        """
         try:
+            check_policy(self.on_unknown_outcome, hook)
             cost = hook.estimate(*_requests_of(slots).values())
             check_cost(cost, self.max_cost, self.luma_conn_id)
         except LumaError as error:
@@ -502,7 +517,10 @@ class LumaGenerateBatchOperator(WithLineage, BaseOperator):
                 "everything again: wait for what is missing with sensors and the ids in the XCom results.",
             )
         unknown = any(slot.status is BatchStatus.UNKNOWN for slot in slots)
-        if unknown and self.on_unknown_outcome == "reconcile":
+        unsettled = any(
+            slot.error and slot.error["kind"] == LumaSubmitOutcomeUnsettled.kind for slot in slots
+        )
+        if unsettled:
             return LumaBatchFailed(
                 what,
                 next_step="A retry asks the gateway's list for the unknown ones again, and submits only what "

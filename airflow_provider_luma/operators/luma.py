@@ -39,8 +39,9 @@ from airflow_provider_luma.api.models import (
     usable_request_id,
 )
 from airflow_provider_luma.api.polling import Wait
-from airflow_provider_luma.api.reconcile import Found, NotListed
+from airflow_provider_luma.api.reconcile import CLOCKS_APART, Doubt, Found, NotListed, Unsettled
 from airflow_provider_luma.api.submission import (
+    Elsewhere,
     LookFirst,
     OutcomeUnknown,
     Phase,
@@ -65,12 +66,13 @@ from airflow_provider_luma.links.luma import LumaVideoLink
 from airflow_provider_luma.operators.batch import LumaGenerateBatchOperator
 from airflow_provider_luma.steps.keep import NO_REQUEST, VideoKeeper, hand_on, rendered_destination, target_at
 from airflow_provider_luma.steps.lineage import WithLineage
-from airflow_provider_luma.steps.reconcile import check_policy, settle_earlier, why_not
+from airflow_provider_luma.steps.reconcile import MAX_SENDS, check_policy, doubt_of, why_not
 from airflow_provider_luma.steps.submit import (
     STATE_STORE_HELP,
     Policy,
     Record,
     check_cost,
+    elsewhere,
     max_cost_of,
     policy_of,
     state_store,
@@ -257,13 +259,15 @@ class LumaGenerateOperator(WithLineage, BaseOperator):
         self.durable = durable
         self.on_unknown_outcome = policy_of(on_unknown_outcome)
         self._killed = False
+        #: This process's, while it may have to be stopped.
+        self._hook: LumaHook | None = None
 
     @failures_counted
     def execute(self, context: Context) -> str:
         """Submit, or take up what an earlier try submitted, and go on to what is wanted of it."""
         began = time.time()
         request = self._request(context) if self._repeatable else None
-        hook = LumaHook(self.luma_conn_id)
+        hook = self._hook = LumaHook(self.luma_conn_id)
         # Looked up before anything is recorded: a connection that cannot be used leaves no trace.
         _ = hook.settings
         keeper = self._keeper(hook, context)
@@ -273,7 +277,7 @@ class LumaGenerateOperator(WithLineage, BaseOperator):
             fingerprint,
             context,
             self.log,
-            hook.settings.gateway.NAME,
+            hook.settings.account,
         )
         request_id = None
         try:
@@ -306,6 +310,8 @@ class LumaGenerateOperator(WithLineage, BaseOperator):
                 # Nothing is paid for, or a retry finds it in the store.
                 raise
             raise self._accepted_but(hook.last_submitted, record, interruption) from interruption
+        finally:
+            self._hook = None
 
     def execute_complete(self, context: Context, event: Any) -> str:
         """Take the trigger's event, and go on to what is wanted of the video."""
@@ -434,6 +440,8 @@ class LumaGenerateOperator(WithLineage, BaseOperator):
     def on_kill(self) -> None:
         """Take note. ``execute`` runs on for seconds after this; a submit must not start in them."""
         self._killed = True
+        if self._hook is not None:
+            self._hook.stopped.set()
 
     def _taken_up(self, hook: LumaHook, record: Record, request: GenerationRequest | None) -> str | None:
         """Return the id of what an earlier try submitted, or ``None`` if this try is to submit."""
@@ -444,6 +452,8 @@ class LumaGenerateOperator(WithLineage, BaseOperator):
             return decision.request_id
         if isinstance(decision, LookFirst):
             return self._still_wanted(hook, record, decision.request_id)
+        if isinstance(decision, Elsewhere):
+            raise elsewhere(decision, hook)
         if isinstance(decision, OutcomeUnknown):
             if self.on_unknown_outcome == "reconcile":
                 return self._settled_earlier(hook, record, request, decision)
@@ -523,21 +533,20 @@ class LumaGenerateOperator(WithLineage, BaseOperator):
                 ) from unknown
             if self.on_unknown_outcome == "reconcile":
                 request_id = self._settled(hook, record, request, unknown)
-                record.write_id(Phase.SUBMITTED, request_id)
-                return request_id
-            if self.on_unknown_outcome == "resubmit":
+            elif self.on_unknown_outcome == "resubmit":
                 self.log.error("%s", unknown.what)
                 raise LumaSubmitOutcomeUnknownResubmit(
                     unknown.what, http_status=unknown.http_status, prompt=unknown.prompt
                 ) from unknown
-            if self.durable and record.intended:
+            elif self.durable and record.intended:
                 raise LumaSubmitOutcomeUnknown(
                     unknown.what,
                     http_status=unknown.http_status,
                     prompt=unknown.prompt,
                     next_step=f"Look at the vendor's dashboard for this prompt. {STATE_STORE_HELP}",
                 ) from unknown
-            raise
+            else:
+                raise
         except LumaError:
             # Refused, not delivered, or stopped before the POST: certain that there is nothing to take up.
             # Of any other exception that is not certain, so the intent stands.
@@ -551,53 +560,79 @@ class LumaGenerateOperator(WithLineage, BaseOperator):
     def _settled(
         self, hook: LumaHook, record: Record, request: GenerationRequest, unknown: LumaSubmitOutcomeUnknown
     ) -> str:
-        """Return the id of what has just been sent with an unknown outcome, by the gateway's list."""
-        now = time.time()
+        """
+        Return the id of what has just been sent with an unknown outcome, by the gateway's list.
+
+        Only where a retry finds the record, and knows what to look for, an error may be one that Airflow
+        retries: any other retry would submit without having asked.
+        """
+        found_by_a_retry = record.intended and self._repeatable and record.sends < MAX_SENDS
+
+        def stays_unknown(said: str, *, retried: bool = found_by_a_retry) -> LumaError:
+            error = LumaSubmitOutcomeUnsettled if retried else LumaSubmitOutcomeUnknown
+            left = f"Look at the vendor's dashboard for this prompt. {STATE_STORE_HELP}"
+            return error(
+                f"{unknown.what} {said}".strip(),
+                http_status=unknown.http_status,
+                prompt=unknown.prompt,
+                next_step=left if record.intended and not retried else None,
+            )
+
         if unknown.__cause__ is not None:
-            # This process was told to end: a retry settles it, if it finds the record.
-            raise _unsettled(unknown, unknown.what) if record.intended else unknown
+            # This process was told to end.
+            raise stays_unknown("") from unknown
         self.log.warning("%s The gateway's list of generations is asked.", unknown.what)
+        again = record.first_sent_at
+        sent_from = hook.last_sent_at or time.time()
+        doubt = Doubt(request, sent_from) if again is None else Doubt(request, again, slack=CLOCKS_APART)
         try:
-            verdict = hook.reconcile(request, hook.last_sent_at or now, now)
+            (verdict,) = hook.reconcile_all([doubt])
         except LumaError as error:
-            raise (
-                _unsettled(unknown, f"{unknown.what} {error.what}") if record.intended else unknown
-            ) from error
+            raise stays_unknown(error.what) from error
+        except BaseException as interruption:
+            # A time-out of the task, say.
+            raise stays_unknown(
+                f"Asking the gateway's list was interrupted by {type(interruption).__name__}."
+            ) from interruption
         if isinstance(verdict, Found):
             (request_id,) = verdict.request_ids
+            hook.last_submitted = request_id
             self.log.info("The gateway lists it as %s; it is taken up.", request_id)
             return request_id
         if isinstance(verdict, NotListed):
-            raise _unsettled(
-                unknown, f"{unknown.what} The gateway's list does not hold it ({verdict.read} were read)."
+            raise stays_unknown(
+                f"The gateway's list does not hold it ({verdict.read} were read)."
             ) from unknown
-        raise LumaSubmitOutcomeUnknown(
-            f"{unknown.what} {why_not(verdict)}",
-            http_status=unknown.http_status,
-            prompt=unknown.prompt,
-            next_step=f"Look at the vendor's dashboard for this prompt. {STATE_STORE_HELP}",
-        ) from unknown
+        raise stays_unknown(why_not(verdict), retried=False) from unknown
 
     def _settled_earlier(
         self, hook: LumaHook, record: Record, request: GenerationRequest | None, decision: OutcomeUnknown
     ) -> str | None:
         """Return the id of what an earlier try has sent, by the gateway's list; ``None`` if it holds none."""
         check_policy(self.on_unknown_outcome, hook)
-        verdict = settle_earlier(hook, request, [decision])
+        doubt = doubt_of(hook, request, [decision])
+        verdict = hook.reconcile_all([doubt])[0] if isinstance(doubt, Doubt) else doubt
         if isinstance(verdict, Found):
             (request_id,) = verdict.request_ids
+            hook.last_submitted = request_id
             self.log.info("%s. The gateway lists it as %s; it is taken up.", decision.why, request_id)
             record.write_id(Phase.SUBMITTED, request_id)
             return request_id
-        if isinstance(verdict, NotListed):
+        if isinstance(verdict, NotListed) and decision.sends < MAX_SENDS:
             self.log.warning(
                 "%s. The gateway's list does not hold it (%d were read), so it is sent again.",
                 decision.why,
                 verdict.read,
             )
+            record.send_again(decision)
             return None
+        said = (
+            why_not(verdict)
+            if isinstance(verdict, Unsettled)
+            else f"It was sent {decision.sends} times, and the gateway's list holds none of it."
+        )
         raise LumaSubmitOutcomeUnknown(
-            f"Nothing was sent by this try: {decision.why}. {why_not(verdict)}",
+            f"Nothing was sent by this try: {decision.why}. {said}",
             prompt=None if request is None else quoted_prompt(request.prompt),
             next_step=f"Look at the vendor's dashboard for this prompt. {STATE_STORE_HELP}",
         )
@@ -624,10 +659,6 @@ class LumaGenerateOperator(WithLineage, BaseOperator):
             money="The generation is running and is paid for, so this task is not retried.",
             next_step="Wait for it with a LumaStatusSensor and this id; do not submit again.",
         )
-
-
-def _unsettled(unknown: LumaSubmitOutcomeUnknown, what: str) -> LumaSubmitOutcomeUnsettled:
-    return LumaSubmitOutcomeUnsettled(what, http_status=unknown.http_status, prompt=unknown.prompt)
 
 
 def _may_be_retried(request_id: str | None, record: Record) -> bool:

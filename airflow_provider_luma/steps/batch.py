@@ -15,10 +15,12 @@ from collections import deque
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from airflow.providers.common.compat.sdk import AirflowFailException
+
 from airflow_provider_luma.api.batch import BatchStatus, counts
-from airflow_provider_luma.api.reconcile import Found, Unsettled
+from airflow_provider_luma.api.reconcile import CLOCKS_APART, Doubt, Found, Unsettled
 from airflow_provider_luma.api.retry import MAX_WORKER_PAUSE
-from airflow_provider_luma.api.submission import LookFirst, OutcomeUnknown, Phase, Reattach
+from airflow_provider_luma.api.submission import Elsewhere, LookFirst, OutcomeUnknown, Phase, Reattach
 from airflow_provider_luma.api.text import one_line
 from airflow_provider_luma.exceptions import (
     LumaAccessRefused,
@@ -32,10 +34,11 @@ from airflow_provider_luma.exceptions import (
     LumaRefused,
     LumaSubmitInterrupted,
     LumaSubmitOutcomeUnknown,
+    LumaSubmitOutcomeUnsettled,
 )
 from airflow_provider_luma.hooks.metrics import cost_estimated
-from airflow_provider_luma.steps.reconcile import check_policy, settle_earlier, why_not
-from airflow_provider_luma.steps.submit import Patience
+from airflow_provider_luma.steps.reconcile import MAX_SENDS, check_policy, doubt_of, why_not
+from airflow_provider_luma.steps.submit import Patience, elsewhere
 from airflow_provider_luma.version_compat import NEVER_EXPIRE
 
 if TYPE_CHECKING:
@@ -256,8 +259,10 @@ class Submitter:
         self._owners: dict[str, Slot] = {}
         self._unknown_in_a_row = 0
         self._refusals: dict[int, int] = {}
-        #: When each request's POST was about to be sent, in epoch seconds, by its place.
+        #: When each request was about to be sent first, in epoch seconds, by its place.
         self._sent_at: dict[int, float] = {}
+        #: What earlier tries left of those that are sent again, by their places.
+        self._again: dict[int, OutcomeUnknown] = {}
         #: Why nothing more is sent.
         self._stopped: LumaError | None = None
 
@@ -269,6 +274,10 @@ class Submitter:
             if slot.request is None:
                 continue
             decision = self._ledger.decision(slot.key)
+            if isinstance(decision, Elsewhere):
+                slot.request_id = decision.request_id
+                slot.end(BatchStatus.ERROR, elsewhere(decision, self._crew.hook))
+                continue
             if isinstance(decision, (Reattach, LookFirst)):
                 slot.request_id = decision.request_id
                 self._ledger.note(slot.key, Phase.SUBMITTED, decision.request_id)
@@ -293,25 +302,50 @@ class Submitter:
 
     def _settle_earlier(self, unknown: Sequence[tuple[Slot, OutcomeUnknown]], taken: set[str]) -> list[Slot]:
         """Take up what the gateway lists of what earlier tries may have sent; return what it does not."""
-        check_policy(self._policy, self._crew.hook)
+        groups = _by_request(unknown, lambda one: one[0])
+        doubts: list[tuple[Doubt, list[tuple[Slot, OutcomeUnknown]]]] = []
+        for group in groups:
+            doubt = doubt_of(self._crew.hook, group[0][0].request, [decision for _, decision in group])
+            if isinstance(doubt, Doubt):
+                doubts.append((doubt, group))
+            else:
+                self._stay_unknown(group, why_not(doubt))
+        try:
+            check_policy(self._policy, self._crew.hook)
+            verdicts = self._crew.hook.reconcile_all([doubt for doubt, _ in doubts], taken=taken)
+        except LumaError as error:
+            # What is paid for is waited for all the same.
+            for _, group in doubts:
+                self._stay_unknown(group, error.what, retried=not isinstance(error, AirflowFailException))
+            return []
         fresh: list[Slot] = []
-        for equals in _by_request(unknown, lambda one: one[0]):
-            slots = [slot for slot, _ in equals]
-            decisions = [decision for _, decision in equals]
-            verdict = settle_earlier(self._crew.hook, slots[0].request, decisions, taken=taken)
-            found = self._take_up(slots, verdict)
-            taken |= set(found)
-            for slot, decision in equals[len(found) :]:
-                if isinstance(verdict, Unsettled):
-                    slot.end(BatchStatus.UNKNOWN, _left_unknown(slot, decision, f" {why_not(verdict)}"))
-                else:
-                    self._log.warning(
-                        "Request %d: %s. The gateway's list does not hold it, so it is sent again.",
-                        slot.index,
-                        decision.why,
-                    )
-                    fresh.append(slot)
+        for (_, group), verdict in zip(doubts, verdicts, strict=True):
+            found = self._take_up([slot for slot, _ in group], verdict)
+            left = group[len(found) :]
+            if isinstance(verdict, Unsettled):
+                self._stay_unknown(left, why_not(verdict))
+                continue
+            sent = [one for one in left if one[1].sends >= MAX_SENDS]
+            self._stay_unknown(sent, "It was sent again already, and the gateway's list holds none of it.")
+            for slot, decision in (one for one in left if one[1].sends < MAX_SENDS):
+                self._log.warning(
+                    "Request %d: %s. The gateway's list does not hold it, so it is sent again.",
+                    slot.index,
+                    decision.why,
+                )
+                self._again[slot.index] = decision
+                fresh.append(slot)
         return fresh
+
+    def _stay_unknown(
+        self, group: Iterable[tuple[Slot, OutcomeUnknown]], said: str, *, retried: bool = False
+    ) -> None:
+        for slot, decision in group:
+            if retried:
+                what = f"Nothing was sent by this try: {decision.why}. {said}"
+                slot.end(BatchStatus.UNKNOWN, LumaSubmitOutcomeUnsettled(what, prompt=slot.shown_prompt))
+            else:
+                slot.end(BatchStatus.UNKNOWN, _left_unknown(slot, decision, f" {said}"))
 
     def _take_up(self, slots: Sequence[Slot], verdict: Verdict) -> tuple[str, ...]:
         found = verdict.request_ids if isinstance(verdict, Found) else ()
@@ -326,27 +360,45 @@ class Submitter:
     def _settle_now(self, everything: Sequence[Slot]) -> None:
         """Take up what the gateway lists of what this try has sent with an unknown outcome."""
         unknown = [
-            slot for slot in everything if slot.status is BatchStatus.UNKNOWN and slot.index in self._sent_at
+            (slot, slot.request)
+            for slot in everything
+            if slot.status is BatchStatus.UNKNOWN and slot.index in self._sent_at and slot.request is not None
+        ]
+        if not unknown or self._killed():
+            return
+        groups = _by_request(unknown, lambda one: one[0])
+        doubts = [
+            Doubt(
+                group[0][1],
+                min(self._sent_at[slot.index] for slot, _ in group),
+                slack=CLOCKS_APART if any(slot.index in self._again for slot, _ in group) else 0.0,
+                wanted=len(group),
+            )
+            for group in groups
         ]
         taken = {slot.request_id for slot in everything if slot.request_id is not None}
-        now = time.time()
-        for equals in _by_request(unknown, lambda slot: slot):
-            request = equals[0].request
-            if request is None or self._killed():
-                continue
-            sent_from = min(self._sent_at[slot.index] for slot in equals)
-            try:
-                verdict = self._crew.hook.reconcile(request, sent_from, now, taken=taken, wanted=len(equals))
-            except LumaError as error:
-                self._log.error("Unknown outcomes could not be settled by the gateway's list: %s", error)
-                return
-            found = self._take_up(equals, verdict)
-            taken |= set(found)
-            for slot in equals[len(found) :]:
-                said = (
-                    why_not(verdict) if isinstance(verdict, Unsettled) else "The gateway lists none so far."
-                )
-                self._log.warning("Request %d: %s", slot.index, said)
+        try:
+            verdicts: list[Verdict] = self._crew.hook.reconcile_all(doubts, taken=taken)
+        except LumaError as error:
+            self._log.error("Unknown outcomes could not be settled: %s", error)
+            for slot, _ in unknown:
+                self._leave_unsettled(slot)
+            return
+        for group, verdict in zip(groups, verdicts, strict=True):
+            slots = [slot for slot, _ in group]
+            for slot in slots[len(self._take_up(slots, verdict)) :]:
+                if isinstance(verdict, Unsettled):
+                    self._log.warning("Request %d: %s", slot.index, why_not(verdict))
+                else:
+                    self._log.warning("Request %d: the gateway's list holds none so far.", slot.index)
+                    self._leave_unsettled(slot)
+
+    def _leave_unsettled(self, slot: Slot) -> None:
+        """Have a retry ask the list again for a slot, if it finds the record, and was not sent twice yet."""
+        if self._records.ids_stored and slot.index not in self._again:
+            said = slot.error["message"] if slot.error else ""
+            what = said.partition(LumaSubmitOutcomeUnknown.money)[0].strip()
+            slot.end(BatchStatus.UNKNOWN, LumaSubmitOutcomeUnsettled(what))
 
     def submit(self, slots: Sequence[Slot], everything: Sequence[Slot]) -> None:
         """Submit; each slot says afterwards what has become of it."""
@@ -385,8 +437,10 @@ class Submitter:
         while waiting and len(under_way) + len(starting) < self._crew.size:
             slot = waiting.popleft()
             if slot.request is not None:
-                self._sent_at[slot.index] = time.time()
-                self._ledger.note(slot.key, Phase.INTENT, at=self._sent_at[slot.index])
+                earlier = self._again.get(slot.index)
+                at = self._sent_at[slot.index] = (earlier and earlier.at) or time.time()
+                sends = 1 if earlier is None else earlier.sends + 1
+                self._ledger.note(slot.key, Phase.INTENT, at=at, sends=sends)
                 starting.append((slot, slot.request))
         if not starting:
             return
@@ -395,7 +449,7 @@ class Submitter:
         except BaseException:
             # Nothing of them is sent, so nothing of them is to be taken up.
             for slot, _ in reversed(starting):
-                self._ledger.forget(slot.key)
+                self._take_back(slot)
                 waiting.appendleft(slot)
             raise
         for slot, request in starting:
@@ -461,6 +515,14 @@ class Submitter:
         slot.request_id, slot.status = request_id, BatchStatus.PENDING
         self._ledger.note(slot.key, Phase.SUBMITTED, request_id)
 
+    def _take_back(self, slot: Slot) -> None:
+        """Drop an intent of this try; that of an earlier one, which has sent before, stays."""
+        earlier = self._again.get(slot.index)
+        if earlier is None:
+            self._ledger.forget(slot.key)
+        else:
+            self._ledger.note(slot.key, Phase.INTENT, at=earlier.at, sends=earlier.sends)
+
     def _refused(self, slot: Slot, error: LumaError, waiting: deque[Slot]) -> None:
         if isinstance(error, LumaSubmitOutcomeUnknown):
             slot.end(BatchStatus.UNKNOWN, error)
@@ -471,7 +533,7 @@ class Submitter:
                 )
             return
         # Certain that nothing was accepted: nothing is to be taken up.
-        self._ledger.forget(slot.key)
+        self._take_back(slot)
         if isinstance(error, LumaRateRefused):
             self._refusals[slot.index] = self._refusals.get(slot.index, 0) + 1
             if (error.retry_after or 0) > MAX_WORKER_PAUSE or self._refusals[slot.index] >= RATE_REFUSALS:

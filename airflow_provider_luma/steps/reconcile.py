@@ -8,21 +8,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_provider_luma.api.gateways import DEFAULT_GATEWAY
-from airflow_provider_luma.api.reconcile import Unsettled
+from airflow_provider_luma.api.reconcile import CLOCKS_APART, Doubt, Unsettled
 from airflow_provider_luma.exceptions import LumaConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Sequence
 
     from airflow_provider_luma.api.models import GenerationRequest
-    from airflow_provider_luma.api.reconcile import Verdict
     from airflow_provider_luma.api.submission import OutcomeUnknown
     from airflow_provider_luma.hooks.luma import LumaHook
     from airflow_provider_luma.steps.submit import Policy
 
-#: Seconds that storing an intent takes at most: only then the POST follows.
-STORED_WITHIN = 120.0
+#: How often a request is sent at most, the list having said in between that it was not accepted.
+MAX_SENDS = 2
 
 
 def check_policy(policy: Policy, hook: LumaHook) -> None:
@@ -39,34 +37,27 @@ def check_policy(policy: Policy, hook: LumaHook) -> None:
         )
 
 
-def settle_earlier(
-    hook: LumaHook,
-    request: GenerationRequest | None,
-    decisions: Collection[OutcomeUnknown],
-    *,
-    taken: Collection[str] = (),
-) -> Verdict:
+def doubt_of(
+    hook: LumaHook, request: GenerationRequest | None, decisions: Sequence[OutcomeUnknown]
+) -> Doubt | Unsettled:
     """
-    Settle what earlier tries may have sent, by what they left.
+    Return what to look for in the list, by what earlier tries left of one request and of its equals.
 
     :param request: ``None`` if it is not the same twice.
-    :param decisions: what they left of this request, and of its equals.
-    :param taken: ids that are known to be of other requests.
+    :return: or why the list cannot settle it.
     """
     times = [decision.at for decision in decisions if decision.at is not None]
     if request is None:
         return Unsettled("what it asked for is not known any more, as a function makes it")
     if len(times) < len(decisions):
         return Unsettled("its record does not say when")
-    if any((decision.gateway or DEFAULT_GATEWAY) != hook.settings.gateway.NAME for decision in decisions):
-        return Unsettled("it was sent to another gateway than the connection's present one")
-    settings = hook.settings
-    until = max(times) + STORED_WITHIN + settings.connect_timeout + settings.timeout
-    return hook.reconcile(request, min(times), until, taken=taken, wanted=len(decisions))
+    if any(decision.account != hook.settings.account for decision in decisions):
+        return Unsettled("it was sent with another key, or to another host, than the connection has now")
+    return Doubt(request, min(times), slack=CLOCKS_APART, wanted=len(decisions))
 
 
 def why_not(verdict: Unsettled) -> str:
-    """Return what a list says that does not settle it, for an error."""
+    """Return why a list does not settle it, for an error."""
     ids = f": {', '.join(verdict.request_ids[:5])}" if verdict.request_ids else ""
     more = f" and {len(verdict.request_ids) - 5} more" if len(verdict.request_ids) > 5 else ""
     return f"It cannot be settled by the gateway's list: {verdict.why}{ids}{more}."

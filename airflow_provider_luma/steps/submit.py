@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import tenacity
 
 from airflow_provider_luma.api.cost import Cost, amount_of
+from airflow_provider_luma.api.gateways import DEFAULT_GATEWAY
 from airflow_provider_luma.api.submission import Phase, SubmitRecord, decide, read_record
 from airflow_provider_luma.exceptions import LumaConfigurationError, LumaMaxCostExceeded
 from airflow_provider_luma.version_compat import NEVER_EXPIRE
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_luma.api.submission import Decision
+    from airflow_provider_luma.api.submission import Decision, Elsewhere, OutcomeUnknown
+    from airflow_provider_luma.hooks.luma import LumaHook
 
 #: Key of the task state store under which the record of a submit is kept.
 SUBMIT_KEY = "luma"
@@ -41,6 +43,7 @@ STATE_STORE_HELP = (
 )
 
 
+#: What to do with an unknown outcome.
 Policy = Literal["fail", "resubmit", "reconcile"]
 
 
@@ -54,6 +57,18 @@ def policy_of(on_unknown_outcome: str) -> Policy:
         return "reconcile"
     raise ValueError(
         f"on_unknown_outcome must be 'fail', 'resubmit' or 'reconcile', not {on_unknown_outcome!r:.80}."
+    )
+
+
+def elsewhere(decision: Elsewhere, hook: LumaHook) -> LumaConfigurationError:
+    """Return the error for a connection that has been moved while a generation was under way."""
+    return LumaConfigurationError(
+        f"Connection {hook.luma_conn_id!r} leads to the gateway {hook.settings.gateway.NAME!r} now, and the "
+        f"request was submitted to {decision.gateway!r}.",
+        request_id=decision.request_id,
+        money="Nothing was sent by this try. The generation is paid for and may be complete.",
+        next_step=f"Have the connection lead to {decision.gateway!r} again, or take the video up by a "
+        "LumaStatusSensor with this id and a connection that does; then clear this task.",
     )
 
 
@@ -169,14 +184,18 @@ class Record:
 
     :param store: Airflow's, or ``None``.
     :param fingerprint: of what this try would submit; ``None`` if that is not known yet.
-    :param gateway: the name of the one that it would be submitted to; ``None``: this process submits nothing.
+    :param account: where it would be submitted to; ``None``: this process submits nothing.
     """
 
     def __init__(
-        self, store: Any, fingerprint: str | None, context: Context, log: Any, gateway: str | None = None
+        self, store: Any, fingerprint: str | None, context: Context, log: Any, account: str | None = None
     ) -> None:
         self._store = store
-        self._gateway = gateway
+        self._account = account
+        #: Epoch seconds at which an earlier try has sent it first, where this one sends it again.
+        self.first_sent_at: float | None = None
+        #: How often it was sent, this time included.
+        self.sends = 1
         self.fingerprint = fingerprint
         self._max_tries = int(context["ti"].max_tries or 0)
         self._log = log
@@ -193,14 +212,19 @@ class Record:
     def decision(self) -> Decision:
         """Return what this try does, by what an earlier one left."""
         stored = self._store.get(SUBMIT_KEY) if self._store is not None else None
-        return decide(stored, fingerprint=self.fingerprint, max_tries=self._max_tries)
+        gateway = (self._account or DEFAULT_GATEWAY).partition(":")[0]
+        return decide(stored, fingerprint=self.fingerprint, max_tries=self._max_tries, gateway=gateway)
+
+    def send_again(self, earlier: OutcomeUnknown) -> None:
+        """Note that what an earlier try has sent was not accepted, as the gateway's list says."""
+        self.first_sent_at, self.sends = earlier.at, earlier.sends + 1
 
     def taken_over(self) -> str | None:
         """Return the id that an earlier process of this try has stored, and go on with its record."""
         record = read_record(self._store.get(SUBMIT_KEY)) if self._store is not None else None
         if record is None or record.request_id is None:
             return None
-        self.fingerprint, self.id_stored, self._gateway = record.fingerprint, True, record.gateway
+        self.fingerprint, self.id_stored, self._account = record.fingerprint, True, record.account
         return record.request_id
 
     def intend(self) -> None:
@@ -240,7 +264,12 @@ class Record:
         if self.intended:
             self.intended = False
             try:
-                self._store.delete(SUBMIT_KEY)
+                if self.first_sent_at is None:
+                    self._store.delete(SUBMIT_KEY)
+                else:
+                    # Of what was sent before that, it is not.
+                    self.sends -= 1
+                    self._write(Phase.INTENT, None)
             except Exception:
                 self._log.exception(
                     "The record of a submit that was not delivered could not be removed. %s",
@@ -248,7 +277,8 @@ class Record:
                 )
 
     def _write(self, phase: Phase, request_id: str | None) -> None:
+        at = time.time() if self.first_sent_at is None else self.first_sent_at
         record = SubmitRecord(
-            phase, self.fingerprint, request_id, self._max_tries, time.time(), self._gateway
+            phase, self.fingerprint, request_id, self._max_tries, at, self._account, self.sends
         )
         self._store.set(SUBMIT_KEY, record.to_json(), retention=NEVER_EXPIRE)

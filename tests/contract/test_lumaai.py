@@ -227,7 +227,11 @@ class TestAQuestion:
         luma_emulator.assert_nothing_sent()
 
     def test_for_the_list_is_sent_as_the_client_sends_it(
-        self, client: lumaai.LumaAI, hook: LumaHook, luma_emulator: LumaEmulator
+        self,
+        client: lumaai.LumaAI,
+        hook: LumaHook,
+        luma_emulator: LumaEmulator,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         for _ in range(luma.PAGE_LENGTH + 1):
             luma_emulator.add(door="luma")
@@ -235,8 +239,10 @@ class TestAQuestion:
         # The pages of ours overlap by one.
         client.generations.list(limit=luma.PAGE_LENGTH, offset=luma.PAGE_LENGTH - 1)
 
+        # Once will do here.
+        monkeypatch.setattr("airflow_provider_luma.hooks.luma.LISTED_WITHIN", 0.0)
         long_ago = time.time() - 3600
-        verdict = hook.reconcile(GenerationRequest(PROMPT), long_ago, long_ago)
+        verdict = hook.reconcile(GenerationRequest(PROMPT), long_ago)
 
         assert verdict == NotListed(luma.PAGE_LENGTH + 1)
         first, second, *ours = map(wire, luma_emulator.requests)
@@ -321,7 +327,7 @@ class TestTheEmulatorsAnswers:
         read = strictly(GenerationListResponse, raw)
         assert [one.state for one in read.generations] == ["failed", "completed"]
         assert (read.count, read.limit, read.offset, read.has_more) == (2, 2, 1, False)
-        page = luma.read_list(Answer(200, {}, raw), GenerationRequest(PROMPT))
+        page = luma.read_list(Answer(200, {}, raw))
         assert [entry.request_id for entry in page.entries] == [one.id for one in read.generations]
         assert [entry.created_at for entry in page.entries] == [
             one.created_at.timestamp() for one in read.generations

@@ -113,7 +113,7 @@ class TestWithoutPrices:
     def test_a_bound_cannot_be_kept_and_nothing_is_sent(
         self, task: Any, emulator: Emulator, context: dict[str, Any], store: FakeStateStore
     ) -> None:
-        with pytest.raises(LumaConfigurationError, match="has no price_table"):
+        with pytest.raises(LumaConfigurationError, match="has no price for this in a price_table"):
             task.execute(context)
         assert emulator.requests == []
         assert store.values == {}

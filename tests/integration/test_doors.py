@@ -277,8 +277,15 @@ class TestWhatADoorDoesNotTake:
         (request_id,) = emulator.generations
         connect(gateway="appypie")
 
-        with pytest.raises(luma.LumaWaitTimeout, match=request_id):
-            run(made(duration="9s", timeout=0.3), context)
+        looks = emulator.count("getStatus")
+
+        for max_tries in (0, 1):  # a retry, and a clear
+            context["ti"].max_tries = max_tries
+            with pytest.raises(luma.LumaConfigurationError, match="submitted to 'luma'") as raised:
+                run(made(duration="9s"), context)
+            assert request_id in str(raised.value)
+            assert "is paid for" in str(raised.value)
+        assert emulator.count("getStatus") == looks
         connect(gateway="luma")
 
         assert run(made(duration="9s"), context) == request_id
@@ -476,6 +483,19 @@ class TestTheField:
 
         with pytest.raises(luma.LumaConfigurationError, match="'gateway' must be"):
             _ = LumaHook().settings
+
+    @every_door
+    def test_and_the_host_of_another_gateway_are_an_error(
+        self, door: str, emulator: Emulator, connect: Callable[..., None]
+    ) -> None:
+        """The key of one would go to the other."""
+        for other in GATEWAYS:
+            connect(gateway=door, host=GATEWAYS[other].DEFAULT_HOST + "/elsewhere")
+            if other == door:
+                assert LumaHook().settings.gateway is GATEWAYS[door]
+                continue
+            with pytest.raises(luma.LumaConfigurationError, match="is the host of"):
+                _ = LumaHook().settings
 
     @every_door
     def test_chooses_the_host_where_none_is_named(self, door: str, connect: Callable[..., None]) -> None:

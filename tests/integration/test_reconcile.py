@@ -6,6 +6,7 @@ The state store is a stand-in here. The minute in which a generation may appear 
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from airflow_provider_luma.decorators.luma import LumaDecoratedOperator
 from airflow_provider_luma.exceptions import (
     LumaBatchFailed,
     LumaConfigurationError,
+    LumaCreditRefused,
     LumaError,
     LumaSubmitOutcomeUnknown,
     LumaSubmitOutcomeUnsettled,
@@ -25,7 +27,7 @@ from airflow_provider_luma.exceptions import (
 from airflow_provider_luma.hooks.luma import LumaHook
 from airflow_provider_luma.operators.luma import LumaGenerateBatchOperator, LumaGenerateOperator
 from airflow_provider_luma.steps.submit import SUBMIT_KEY
-from tests.integration.conftest import Killed
+from tests.integration.conftest import KEY, Killed
 from tests.integration.test_durable_submit import DyingStore
 from tests.integration.waiting import outcome_of, run
 
@@ -44,7 +46,6 @@ def at_lumas_own_door(connect: Callable[..., None], monkeypatch: pytest.MonkeyPa
     connect(gateway="luma", timeout=0.5, connect_timeout=0.5)
     monkeypatch.setattr("airflow_provider_luma.hooks.luma.LISTED_WITHIN", 0.6)
     monkeypatch.setattr("airflow_provider_luma.hooks.luma.LOOK_EVERY", 0.2)
-    monkeypatch.setattr("airflow_provider_luma.steps.reconcile.STORED_WITHIN", 0.0)
 
 
 def operator(**fields: Any) -> LumaGenerateOperator:
@@ -76,7 +77,9 @@ class TestALostAnswer:
         request_id = operator().execute(context)
 
         assert list(emulator.generations) == [request_id] == [ti.xcoms["requestId"]]
-        assert (store.values[SUBMIT_KEY]["phase"], store.values[SUBMIT_KEY]["gateway"]) == ("done", "luma")
+        assert store.values[SUBMIT_KEY]["phase"] == "done"
+        assert store.values[SUBMIT_KEY]["account"].startswith("luma:")
+        assert KEY not in str(store.values)
         assert emulator.paid == emulator.count("generate") == 1
 
     def test_is_found_however_much_else_is_listed(self, emulator: Emulator, context: dict[str, Any]) -> None:
@@ -150,6 +153,104 @@ class TestWhatWasNotAccepted:
         assert operator().execute(context) == late
         assert emulator.paid == 0
 
+    def test_is_sent_again_once_and_then_left_to_a_person(
+        self, emulator: Emulator, context: dict[str, Any], store: FakeStateStore
+    ) -> None:
+        emulator.misbehave("generate", NOT_ACCEPTED, times=3)
+        with pytest.raises(LumaSubmitOutcomeUnsettled):
+            operator().execute(context)
+        first = store.values[SUBMIT_KEY]["at"]
+
+        with pytest.raises(LumaSubmitOutcomeUnknown, match="list does not hold it"):
+            operator().execute(context)
+        assert (store.values[SUBMIT_KEY]["at"], store.values[SUBMIT_KEY]["sends"]) == (first, 2)
+        with pytest.raises(LumaSubmitOutcomeUnknown, match="sent 2 times"):
+            operator().execute(context)
+
+        assert emulator.count("generate") == 2
+
+    def test_is_not_forgotten_where_what_is_sent_again_is_refused(
+        self, emulator: Emulator, context: dict[str, Any], store: FakeStateStore
+    ) -> None:
+        emulator.misbehave("generate", NOT_ACCEPTED)
+        with pytest.raises(LumaSubmitOutcomeUnsettled):
+            operator().execute(context)
+        first = dict(store.values[SUBMIT_KEY])
+        emulator.misbehave("generate", "credit-402")
+        with pytest.raises(LumaCreditRefused):
+            operator().execute(context)
+        assert store.values[SUBMIT_KEY] == first
+        late = emulator.add(prompt="a jellyfish", door="luma")
+
+        assert operator().execute(context) == late
+        assert emulator.paid == 0
+
+    @pytest.mark.parametrize("name", ["on_its_own", "of_a_function"])
+    def test_without_a_record_that_a_retry_finds_is_not_retried(
+        self, name: str, emulator: Emulator, context: dict[str, Any]
+    ) -> None:
+        task: LumaGenerateOperator = operator(durable=False)
+        if name == "of_a_function":
+            task = LumaDecoratedOperator(
+                task_id="generate",
+                python_callable=lambda: "a jellyfish",
+                on_unknown_outcome="reconcile",
+            )
+        emulator.misbehave("generate", NOT_ACCEPTED)
+
+        with pytest.raises(LumaSubmitOutcomeUnknown, match="list does not hold it") as raised:
+            task.execute(context)
+
+        assert isinstance(raised.value, AirflowFailException)
+        assert ("state store" in str(raised.value)) is (name == "of_a_function")
+
+
+class TestWhileTheListIsAsked:
+    @pytest.mark.parametrize("durable", [True, False])
+    def test_a_time_out_is_retried_only_where_the_retry_finds_the_record(
+        self,
+        durable: bool,
+        emulator: Emulator,
+        context: dict[str, Any],
+        connect: Callable[..., None],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr("airflow_provider_luma.hooks.luma.LISTED_WITHIN", 30.0)
+        emulator.misbehave("generate", NOT_ACCEPTED)
+
+        with (
+            pytest.raises(LumaError, match="list was interrupted by AirflowTaskTimeout") as raised,
+            timeout(1),
+        ):
+            operator(durable=durable).execute(context)
+
+        assert type(raised.value) is (LumaSubmitOutcomeUnsettled if durable else LumaSubmitOutcomeUnknown)
+
+    def test_a_task_that_is_told_to_stop_stops(
+        self, emulator: Emulator, context: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("airflow_provider_luma.hooks.luma.LISTED_WITHIN", 30.0)
+        emulator.misbehave("generate", NOT_ACCEPTED)
+        task = operator()
+        threading.Timer(0.5, task.on_kill).start()
+        began = time.monotonic()
+
+        with pytest.raises(LumaSubmitOutcomeUnsettled, match="told to stop"):
+            task.execute(context)
+
+        assert time.monotonic() - began < 10
+
+    def test_what_comes_after_it_was_found_loses_no_id(
+        self, emulator: Emulator, context: dict[str, Any], ti: FakeTaskInstance
+    ) -> None:
+        emulator.misbehave("generate", ACCEPTED)
+        ti.fail_push = ConnectionError("the API server is away")
+
+        with pytest.raises(LumaSubmitOutcomeUnknown, match="could not hand the id on") as raised:
+            operator(durable=False).execute(context)
+
+        assert raised.value.request_id in emulator.generations
+
 
 class TestAProcessThatDies:
     @pytest.mark.parametrize(("phase", "when"), [("submitted", "before"), ("intent", "after")])
@@ -184,7 +285,11 @@ class TestAProcessThatDies:
         assert emulator.count("generate") == 1
 
     def test_is_not_settled_where_the_connection_leads_elsewhere_by_then(
-        self, emulator: Emulator, context: dict[str, Any], store: FakeStateStore
+        self,
+        emulator: Emulator,
+        context: dict[str, Any],
+        store: FakeStateStore,
+        connect: Callable[..., None],
     ) -> None:
         with pytest.raises(Killed):
             operator().execute(
@@ -193,9 +298,10 @@ class TestAProcessThatDies:
                     "task_state_store": DyingStore(context["task_state_store"], "submitted", "before"),
                 }
             )
-        store.values[SUBMIT_KEY]["gateway"] = "pixazo"
+        emulator.key = "another-accounts-key"
+        connect(gateway="luma", password="another-accounts-key")
 
-        with pytest.raises(LumaSubmitOutcomeUnknown, match="another gateway"):
+        with pytest.raises(LumaSubmitOutcomeUnknown, match="with another key"):
             operator().execute(context)
 
         assert emulator.count("generate") == 1
@@ -203,7 +309,7 @@ class TestAProcessThatDies:
     def test_whose_record_says_no_time_is_not_settled(
         self, emulator: Emulator, context: dict[str, Any], store: FakeStateStore
     ) -> None:
-        store.values[SUBMIT_KEY] = {"phase": "intent", "max_tries": 0, "gateway": "luma"}
+        store.values[SUBMIT_KEY] = {"phase": "intent", "max_tries": 0, "account": LumaHook().settings.account}
 
         with pytest.raises(LumaSubmitOutcomeUnknown, match="does not say when"):
             operator().execute(context)
@@ -216,7 +322,8 @@ class TestAProcessThatDies:
         def prompt() -> str:
             return "a jellyfish"
 
-        store.values[SUBMIT_KEY] = {"phase": "intent", "max_tries": 0, "gateway": "luma", "at": time.time()}
+        account = LumaHook().settings.account
+        store.values[SUBMIT_KEY] = {"phase": "intent", "max_tries": 0, "account": account, "at": time.time()}
 
         task = LumaDecoratedOperator(
             task_id="generate",
@@ -259,7 +366,7 @@ class TestAListThatIsOfNoUse:
         emulator.misbehave("generate", NOT_ACCEPTED)
         emulator.misbehave("list", "odd-headers", times=None, lines=["Content-Type: application/json"])
 
-        with pytest.raises(LumaSubmitOutcomeUnknown, match="does not say what time it has"):
+        with pytest.raises(LumaSubmitOutcomeUnknown, match="not known what time the gateway has"):
             operator().execute(context)
 
         assert emulator.paid == 0
@@ -276,9 +383,57 @@ class TestADoorWithoutAList:
             with pytest.raises(LumaConfigurationError, match="needs a gateway that lists its generations"):
                 task.execute(context)
         with pytest.raises(LumaConfigurationError, match="has no list"), LumaHook() as hook:
-            hook.reconcile(GenerationRequest("a fox"), 0, 1)
+            hook.reconcile(GenerationRequest("a fox"), 0)
 
         assert not emulator.requests
+
+
+class TestABatchThatHasPaidFor:
+    """What is paid for is waited for, whatever becomes of what is not known."""
+
+    @pytest.fixture
+    def two_paid_one_unknown(self, emulator: Emulator, context: dict[str, Any]) -> list[str]:
+        emulator.misbehave("generate", NOT_ACCEPTED, after=2)
+        with pytest.raises(LumaBatchFailed):
+            run(batch(["a fox", "a hare", "an owl"]), context)
+        assert emulator.paid == 2
+        return ["a fox", "a hare", "an owl"]
+
+    def test_some_and_cannot_read_the_list_goes_on_with_them(
+        self,
+        two_paid_one_unknown: list[str],
+        emulator: Emulator,
+        context: dict[str, Any],
+        ti: FakeTaskInstance,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr("airflow_provider_luma.api.retry.MAX_TRIES", 2)
+        emulator.misbehave("list", "500", times=None)
+
+        with pytest.raises(LumaBatchFailed) as raised:
+            run(batch(two_paid_one_unknown), context)
+
+        assert sorted(one["status"] for one in ti.xcoms["results"]) == ["completed", "completed", "unknown"]
+        assert not isinstance(raised.value, AirflowFailException)
+        assert emulator.count("generate") == 3
+
+    def test_some_and_whose_connection_leads_elsewhere_names_them(
+        self,
+        two_paid_one_unknown: list[str],
+        emulator: Emulator,
+        context: dict[str, Any],
+        ti: FakeTaskInstance,
+        connect: Callable[..., None],
+    ) -> None:
+        connect(gateway="pixazo")
+
+        with pytest.raises(LumaBatchFailed):
+            run(batch([*two_paid_one_unknown, "a new one"]), context)
+
+        results = ti.xcoms["results"]
+        assert sorted(one["status"] for one in results) == ["error", "error", "not_submitted", "unknown"]
+        assert {one["request_id"] for one in results if one["status"] == "error"} == set(emulator.generations)
+        assert emulator.count("generate") == 3
 
 
 class TestABatch:

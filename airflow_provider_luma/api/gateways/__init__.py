@@ -2,8 +2,7 @@
 The doors to Luma's models: a module each, of pure functions and facts, with the same names in all of them.
 
 A connection names its gateway; everybody else goes through :class:`Gateway` and knows none by name. To add
-one, write its module and name it in :data:`GATEWAYS`: the connection's form and the documentation's table
-follow.
+one, write its module, and name it in :data:`GATEWAYS` and in the connection's form, which imports nothing.
 """
 
 from __future__ import annotations

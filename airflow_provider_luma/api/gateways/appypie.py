@@ -29,7 +29,7 @@ from airflow_provider_luma.api.exchange import (
     reason_of,
     refusal,
 )
-from airflow_provider_luma.api.gateways.reading import accepted_id, address_of, body_with, cause_of
+from airflow_provider_luma.api.gateways.reading import WORDS, accepted_id, address_of, body_with, cause_of
 from airflow_provider_luma.api.models import (
     DEFAULT_ASPECT_RATIO,
     Generation,
@@ -78,22 +78,6 @@ STATUS_ID_FIELDS = ("task_id", "requestId")
 
 #: The names under which an answer may give the id, in the order in which they are believed.
 _ID_NAMES = ("requestId", "task_id", "request_id")
-
-PENDING_WORDS = frozenset(
-    [
-        "queued",
-        "dreaming",
-        "processing",
-        "pending",
-        "submitted",
-        "starting",
-        "running",
-        "in_progress",
-        "preparing",
-    ]
-)
-COMPLETED_WORDS = frozenset(["completed", "succeeded", "succeed", "success", "done", "ready"])
-FAILED_WORDS = frozenset(["failed", "error", "cancelled", "canceled", "expired", "rejected"])
 
 
 def key_header(key: str) -> str:
@@ -190,15 +174,9 @@ def _word(body: dict[str, Any] | None, answer: Answer) -> str:
 
 def _class_of(word: str) -> GenerationStatus:
     folded = word.casefold()
-    if folded in COMPLETED_WORDS:
-        return GenerationStatus.COMPLETED
-    if folded in PENDING_WORDS:
-        return GenerationStatus.PENDING
-    if folded in FAILED_WORDS:
-        return GenerationStatus.FAILED
     if folded == "not_found":
         return GenerationStatus.NOT_FOUND
-    return GenerationStatus.UNKNOWN
+    return WORDS.get(folded, GenerationStatus.UNKNOWN)
 
 
 def test_calls(request_id: str, status_id_field: str) -> dict[str, HttpCall]:

@@ -30,7 +30,7 @@ from airflow_provider_luma.api.reconcile import Listed, Page, Resemblance
 from airflow_provider_luma.exceptions import LumaInvalidRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from airflow_provider_luma.api.models import Generation, GenerationRequest
 
@@ -58,6 +58,7 @@ DEFAULT_HOST = "https://api.lumalabs.ai/dream-machine/v1"
 KEY_HEADER = "Authorization"
 HEADERS: Mapping[str, str] = {
     "Content-Type": "application/json",
+    "Cache-Control": "no-cache",
     "Accept": "application/json",
     "Accept-Encoding": "identity",
 }
@@ -75,8 +76,8 @@ _TELLING = ("model", "aspect_ratio", "loop", "duration", "resolution", "keyframe
 _DEFAULTS: Mapping[str, Any] = {"aspect_ratio": "16:9", "duration": "5s", "resolution": "720p"}
 #: What is more is no balance.
 _MOST_CENTS = 1e15
-#: Generations in one page of the list.
-PAGE_LENGTH = 100
+#: Generations in one page of the list. As many of the longest prompts are an answer that is read whole.
+PAGE_LENGTH = 25
 
 STATES: Mapping[str, GenerationStatus] = {
     "queued": GenerationStatus.PENDING,
@@ -107,17 +108,16 @@ def submit_call(request: GenerationRequest) -> HttpCall:
 
 def _fields(request: GenerationRequest) -> dict[str, Any]:
     frames = {"frame0": request.image_url or request.start_frame, "frame1": request.end_frame}
-    fields: dict[str, Any] = {
+    return {
         "model": request.model or MODELS[0],
         "prompt": request.prompt,
         "aspect_ratio": request.aspect_ratio,
         "loop": request.loop,
         "duration": request.duration,
         "resolution": request.resolution,
-        "keyframes": {name: _frame(frame) for name, frame in frames.items() if frame is not None} or None,
+        "keyframes": {name: None if frame is None else _frame(frame) for name, frame in frames.items()},
         "concepts": [{"key": concept} for concept in request.concepts] or None,
     }
-    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _frame(frame: str) -> dict[str, str]:
@@ -151,7 +151,7 @@ def read_status(answer: Answer | Miss, request_id: str) -> Generation | Miss:
         word=body.get("state"),
         words=STATES,
         url=assets.get("video") if isinstance(assets, dict) else None,
-        refunded=True,
+        refunded=Capability.REFUNDS in CAPABILITIES,
     )
 
 
@@ -177,14 +177,14 @@ def list_call(offset: int) -> HttpCall:
     return HttpCall(Call.STATUS, f"{LIST_PATH}?limit={PAGE_LENGTH}&offset={offset}", None, method="GET")
 
 
-def read_list(answer: Answer | Miss, request: GenerationRequest) -> Page | Miss:
-    """Return a page of the list, each generation with how much it resembles ``request``; or the fault."""
+def read_list(answer: Answer | Miss) -> Page | Miss:
+    """Return a page of the list, or the fault."""
     if isinstance(answer, Miss):
         return answer
     if answer.status != 200:
         return refusal(answer)
     body = json_object(answer) or {}
-    listed = body.get("generations")
+    listed, more = body.get("generations"), body.get("has_more")
     if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
         return miss(Fault.UNUSABLE, answer, "answered without a list of generations")
     entries = []
@@ -192,9 +192,8 @@ def read_list(answer: Answer | Miss, request: GenerationRequest) -> Page | Miss:
         request_id = usable_request_id(one.get("id"))
         if request_id is None or answer.gives_away(request_id):
             return miss(Fault.UNUSABLE, answer, "answered with a list that holds no usable id")
-        entries.append(Listed(request_id, _moment(one.get("created_at")), _resemblance(one, request)))
-    more = body.get("has_more")
-    return Page(entries, is_last=not listed or more is False)
+        entries.append(Listed(request_id, _moment(one.get("created_at")), one))
+    return Page(entries, is_last=more is False or (not listed and more is None))
 
 
 def _moment(text: Any) -> float | None:
@@ -205,26 +204,31 @@ def _moment(text: Any) -> float | None:
     return moment.timestamp() if moment.tzinfo is not None else None
 
 
-def _resemblance(one: dict[str, Any], request: GenerationRequest) -> Resemblance:
+def likeness(request: GenerationRequest) -> Callable[[Mapping[str, Any]], Resemblance]:
     """
-    Return whether a listed generation is one of ``request``, by the request that the list repeats.
+    Return what compares a request with a listed generation, by the request that the list repeats.
 
     Another prompt is another request. With the same one, whatever else differs may have been rewritten by
     the gateway (an image's address, say), so that it proves nothing.
     """
-    asked = one.get("request")
-    kinds = [place.get("generation_type") for place in (one, asked) if isinstance(place, dict)]
-    if any(kind not in (None, "video") for kind in kinds):
-        return Resemblance.NONE
-    if not isinstance(asked, dict) or not isinstance(asked.get("prompt"), str):
-        return Resemblance.UNCLEAR
-    if _plain(asked["prompt"]) != _plain(request.prompt):
-        return Resemblance.NONE
     sent = json.loads(submit_call(request).body or b"{}")
-    # Of what this release does not know, the list need not repeat anything.
-    more = [name for name in request.extra_body or {} if name in asked and name not in _TELLING]
-    same = all(_meant(name, asked) == _meant(name, sent) for name in (*_TELLING, *more))
-    return Resemblance.SAME if same else Resemblance.UNCLEAR
+    prompt = _plain(request.prompt)
+
+    def compare(one: Mapping[str, Any]) -> Resemblance:
+        asked = one.get("request")
+        kinds = [place.get("generation_type") for place in (one, asked) if isinstance(place, dict)]
+        if any(kind not in (None, "video") for kind in kinds):
+            return Resemblance.NONE
+        if not isinstance(asked, dict) or not isinstance(asked.get("prompt"), str):
+            return Resemblance.UNCLEAR
+        if _plain(asked["prompt"]) != prompt:
+            return Resemblance.NONE
+        # Of what this release does not know, the list need not repeat anything.
+        more = [name for name in request.extra_body or {} if name in asked]
+        same = all(_meant(name, asked) == _meant(name, sent) for name in (*_TELLING, *more))
+        return Resemblance.SAME if same else Resemblance.UNCLEAR
+
+    return compare
 
 
 def _plain(prompt: str) -> list[str]:

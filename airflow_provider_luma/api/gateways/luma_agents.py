@@ -54,6 +54,7 @@ DEFAULT_HOST = "https://agents.lumalabs.ai/v1"
 KEY_HEADER = "Authorization"
 HEADERS: Mapping[str, str] = {
     "Content-Type": "application/json",
+    "Cache-Control": "no-cache",
     "Accept": "application/json",
     "Accept-Encoding": "identity",
 }
@@ -115,18 +116,18 @@ def check(request: GenerationRequest) -> None:
 
 def submit_call(request: GenerationRequest) -> HttpCall:
     """Return the call that generates ``request``. Every delivery of it is paid for."""
-    video: dict[str, Any] = {
-        "duration": request.duration,
-        "resolution": request.resolution,
-        "loop": request.loop,
-        **_frames(request),
-    }
     fields: dict[str, Any] = {
         "model": request.model or MODELS[0],
         "type": "video",
         "prompt": request.prompt,
         "aspect_ratio": request.aspect_ratio,
-        "video": {name: value for name, value in video.items() if value is not None},
+        "video": {
+            "duration": request.duration,
+            "resolution": request.resolution,
+            "loop": request.loop,
+            # Of a frame there may be more to say than these parameters do: a file, say.
+            **_frames(request),
+        },
     }
     return HttpCall(Call.GENERATE, GENERATIONS_PATH, body_with(fields, request.extra_body))
 

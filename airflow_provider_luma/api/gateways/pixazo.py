@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 from airflow_provider_luma.api.exchange import Answer, Call, HttpCall, Miss, json_object, refusal
-from airflow_provider_luma.api.gateways.appypie import COMPLETED_WORDS, FAILED_WORDS, PENDING_WORDS
 from airflow_provider_luma.api.gateways.reading import (
+    WORDS,
     accepted_id,
     body_with,
     first_address,
@@ -75,12 +75,7 @@ RAY_2_IMAGE_PATH = (
 STATUS_PATH = "/v2/requests/status/"
 
 #: In lower case; the gateway writes them in capitals, one of its documents does not.
-STATES: Mapping[str, GenerationStatus] = {
-    **dict.fromkeys(PENDING_WORDS, GenerationStatus.PENDING),
-    **dict.fromkeys(COMPLETED_WORDS, GenerationStatus.COMPLETED),
-    **dict.fromkeys(FAILED_WORDS, GenerationStatus.FAILED),
-    "not_found": GenerationStatus.NOT_FOUND,
-}
+STATES: Mapping[str, GenerationStatus] = {**WORDS, "not_found": GenerationStatus.NOT_FOUND}
 _OF_A_REQUEST = re.compile(r"request|generation|task|job", re.IGNORECASE)
 #: The names under which an answer may give the id, in the order in which they are believed.
 _ID_NAMES = ("request_id", "task_id", "id")
@@ -118,8 +113,7 @@ def submit_call(request: GenerationRequest) -> HttpCall:
     path = RAY_3_TEXT_PATH if request.image_url is None else RAY_3_IMAGE_PATH
     if request.model == "ray-2-flash":
         path = RAY_2_IMAGE_PATH
-    sent = {name: value for name, value in fields.items() if value is not None}
-    return HttpCall(Call.GENERATE, path, body_with(sent, request.extra_body))
+    return HttpCall(Call.GENERATE, path, body_with(fields, request.extra_body))
 
 
 def read_submit(answer: Answer | Miss) -> str | Miss:
@@ -134,7 +128,7 @@ def read_submit(answer: Answer | Miss) -> str | Miss:
     if isinstance(request_id, Miss) or isinstance(answer, Miss):
         return request_id
     path = _own_path((json_object(answer) or {}).get("polling_url"), answer)
-    if path is None or path == _status_path(request_id) or request_id not in unquote(path):
+    if path is None or path == _status_path(request_id) or request_id not in path.split("/"):
         return request_id
     return path
 
@@ -146,7 +140,8 @@ def _own_path(given: Any, answer: Answer) -> str | None:
         return None
     if answer.is_own(address):
         address = address.removeprefix(answer.base_url)
-    strange = {"", ".", ".."} & {*address[1:].split("/")}
+    # What is more than a path may be secret, or be read as another one.
+    strange = {"", ".", ".."} & {*address[1:].split("/")} or re.search(r"[?#%\\]", address)
     if not address.startswith("/") or strange or answer.gives_away(address):
         return None
     return address

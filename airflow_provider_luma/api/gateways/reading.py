@@ -38,6 +38,31 @@ if TYPE_CHECKING:
     from airflow_provider_luma.api.models import GenerationRequest
 
 
+#: Words for a status that public clients of Appy Pie and Pixazo have seen, in lower case.
+WORDS: Mapping[str, GenerationStatus] = {
+    **dict.fromkeys(
+        (
+            "queued",
+            "dreaming",
+            "processing",
+            "pending",
+            "submitted",
+            "starting",
+            "running",
+            "in_progress",
+            "preparing",
+        ),
+        GenerationStatus.PENDING,
+    ),
+    **dict.fromkeys(
+        ("completed", "succeeded", "succeed", "success", "done", "ready"), GenerationStatus.COMPLETED
+    ),
+    **dict.fromkeys(
+        ("failed", "error", "cancelled", "canceled", "expired", "rejected"), GenerationStatus.FAILED
+    ),
+}
+
+
 def one_of(what: str, value: str | None, known: Iterable[str], title: str) -> None:
     """
     See whether a word of a request is one that a gateway takes; ``None`` leaves it to the gateway.
@@ -63,24 +88,27 @@ def body_with(fields: dict[str, Any], extra: Mapping[str, Any] | None) -> bytes:
     """
     Return a body as it is sent: a request's fields, and those of its ``extra_body``.
 
+    :param fields: of the request; what it leaves to the gateway is ``None``, is not sent, and is not to be
+        slipped in past the limits and the prices either.
     :raises LumaInvalidRequest: a field stands in both.
     """
     return json_body(_joined(fields, extra or {}, ""))
 
 
 def _joined(fields: Mapping[str, Any], extra: Mapping[str, Any], at: str) -> dict[str, Any]:
-    joined = dict(fields)
-    for name, value in extra.items():
-        present = joined.get(name)
-        if name not in joined:
-            joined[name] = value
-        elif isinstance(present, dict) and isinstance(value, dict):
-            joined[name] = _joined(present, value, f"{at}{name}.")
-        else:
+    joined: dict[str, Any] = {}
+    for name, value in fields.items():
+        more = extra.get(name, {})
+        if name in extra and not (isinstance(value, dict) and isinstance(more, dict)):
             raise LumaInvalidRequest(
                 f"extra_body cannot hold {one_line(at + name, 60)!r}: the request's own parameters say that."
             )
-    return joined
+        if isinstance(value, dict):
+            joined[name] = _joined(value, more, f"{at}{name}.") or None
+        else:
+            joined[name] = value
+    own = {name: value for name, value in joined.items() if value is not None}
+    return own | {name: value for name, value in extra.items() if name not in fields}
 
 
 def accepted_id(answer: Answer | Miss, names: Iterable[str]) -> str | Miss:

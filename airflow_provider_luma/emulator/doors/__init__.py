@@ -15,9 +15,14 @@ from airflow_provider_luma.emulator.doors.luma_agents import LumaAgents
 from airflow_provider_luma.emulator.doors.pixazo import Pixazo
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from airflow_provider_luma.emulator.models import Answer, Asked, EmulatedGeneration, Incoming, Sight
+    from airflow_provider_luma.emulator.models import (
+        Answer,
+        Asked,
+        EmulatedGeneration,
+        Incoming,
+        Paged,
+        Sight,
+    )
 
 __all__ = ["DOORS", "AppyPie", "Door", "Luma", "LumaAgents", "Pixazo"]
 
@@ -61,8 +66,8 @@ class Door(Protocol):
     def error(self, status: int, said: str | None = None) -> Answer:
         """Return an error in the door's form."""
 
-    def listed(self, generations: Sequence[EmulatedGeneration], call: Incoming) -> Answer:
-        """Return a page of the list of generations; ``generations`` are newest first."""
+    def listed(self, call: Incoming, page: Paged) -> Answer:
+        """Return a page of the list of generations; ``page`` gives those of an offset and a limit."""
 
     def account(self, balance: float) -> Answer:
         """Return what the free call about the account says."""

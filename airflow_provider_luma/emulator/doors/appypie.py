@@ -17,9 +17,7 @@ from airflow_provider_luma.emulator.models import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from airflow_provider_luma.emulator.models import EmulatedGeneration, Incoming
+    from airflow_provider_luma.emulator.models import EmulatedGeneration, Incoming, Paged
 
 #: The error bodies on the vendor's page, by HTTP status.
 DOCUMENTED_ERRORS = {
@@ -127,7 +125,7 @@ class AppyPie:
     def error(self, status: int, said: str | None = None) -> Answer:
         return Answer.of({"error": said or DOCUMENTED_ERRORS.get(status, "Request failed")}, status=status)
 
-    def listed(self, generations: Sequence[EmulatedGeneration], call: Incoming) -> Answer:
+    def listed(self, call: Incoming, page: Paged) -> Answer:
         return self.error(404)
 
     def account(self, balance: float) -> Answer:

@@ -23,9 +23,7 @@ from airflow_provider_luma.emulator.models import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from airflow_provider_luma.emulator.models import EmulatedGeneration, Incoming
+    from airflow_provider_luma.emulator.models import EmulatedGeneration, Incoming, Paged
 
 _ERRORS = {
     400: "Invalid request",
@@ -140,17 +138,17 @@ class Luma:
     def error(self, status: int, said: str | None = None) -> Answer:
         return Answer.of({"detail": said or _ERRORS.get(status, "Request failed")}, status=status)
 
-    def listed(self, generations: Sequence[EmulatedGeneration], call: Incoming) -> Answer:
+    def listed(self, call: Incoming, page: Paged) -> Answer:
         limit = min(int(call.query.get("limit", "10")), _MOST_LISTED)
         offset = int(call.query.get("offset", "0"))
-        page = generations[offset : offset + limit]
+        generations, total = page(offset, limit)
         return Answer.of(
             {
-                "generations": [self._generation(one, one.seen) for one in page],
-                "count": len(page),
+                "generations": [self._generation(one, one.seen) for one in generations],
+                "count": len(generations),
                 "limit": limit,
                 "offset": offset,
-                "has_more": offset + limit < len(generations),
+                "has_more": offset + limit < total,
             }
         )
 

@@ -22,9 +22,7 @@ from airflow_provider_luma.emulator.models import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from airflow_provider_luma.emulator.models import EmulatedGeneration, Incoming
+    from airflow_provider_luma.emulator.models import EmulatedGeneration, Incoming, Paged
 
 _ERRORS = {
     401: "Invalid API key",
@@ -128,7 +126,7 @@ class LumaAgents:
     def error(self, status: int, said: str | None = None) -> Answer:
         return Answer.of({"detail": said or _ERRORS.get(status, "Request failed")}, status=status)
 
-    def listed(self, generations: Sequence[EmulatedGeneration], call: Incoming) -> Answer:
+    def listed(self, call: Incoming, page: Paged) -> Answer:
         return self.error(404)
 
     def account(self, balance: float) -> Answer:

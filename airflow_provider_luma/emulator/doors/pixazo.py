@@ -21,9 +21,7 @@ from airflow_provider_luma.emulator.models import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from airflow_provider_luma.emulator.models import EmulatedGeneration, Incoming
+    from airflow_provider_luma.emulator.models import EmulatedGeneration, Incoming, Paged
 
 _ERRORS = {
     400: "Invalid request",
@@ -111,7 +109,7 @@ class Pixazo:
     def error(self, status: int, said: str | None = None) -> Answer:
         return Answer.of({"error": said or _ERRORS.get(status, "Request failed")}, status=status)
 
-    def listed(self, generations: Sequence[EmulatedGeneration], call: Incoming) -> Answer:
+    def listed(self, call: Incoming, page: Paged) -> Answer:
         return self.error(404)
 
     def account(self, balance: float) -> Answer:

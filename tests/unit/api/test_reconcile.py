@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from email.utils import formatdate
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
@@ -13,8 +14,10 @@ from hypothesis import strategies as st
 from airflow_provider_luma.api.exchange import Answer, Call, Fault, HttpCall, Miss
 from airflow_provider_luma.api.models import GenerationRequest
 from airflow_provider_luma.api.reconcile import (
+    CLOCKS_APART,
     MARGIN,
     MAX_PAGES,
+    Doubt,
     Found,
     Listed,
     NotListed,
@@ -22,19 +25,28 @@ from airflow_provider_luma.api.reconcile import (
     Resemblance,
     Unsettled,
     Verdict,
-    search,
+    is_short,
+    judge,
+    read_back,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 REQUEST = GenerationRequest("a fox")
 SENT = 1_760_000_000.0
-UNTIL = SENT + 30.0
 NOW = SENT + 60.0
 HOUR = 3600.0
 SAME, UNCLEAR, NONE = Resemblance.SAME, Resemblance.UNCLEAR, Resemblance.NONE
 
 
 def one(request_id: str, created_at: float | None = SENT + 1.0, resemblance: Resemblance = SAME) -> Listed:
-    return Listed(request_id, created_at, resemblance)
+    return Listed(request_id, created_at, {"resemblance": resemblance})
+
+
+def resembles(entry: Listed) -> Resemblance:
+    resemblance: Resemblance = entry.said["resemblance"]
+    return resemblance
 
 
 def others(count: int, newest: float = NOW, apart: float = 1.0) -> list[Listed]:
@@ -63,15 +75,17 @@ class AList:
     def list_call(self, offset: int) -> HttpCall:
         return HttpCall(Call.STATUS, f"/list?offset={offset}", None, method="GET")
 
-    def read_list(self, answer: Answer | Miss, request: GenerationRequest) -> Page | Miss:
+    def read_list(self, answer: Answer | Miss) -> Page | Miss:
         if isinstance(answer, Miss):
             return answer
-        assert request is REQUEST
         offset = int(answer.body)
         state = self.states[min(len(self.offsets), len(self.states) - 1)]
         self.offsets.append(offset)
         entries = state[offset : offset + self.length]
         return Page(entries, not entries or (self.says_last and offset + self.length >= len(state)))
+
+    def likeness(self, request: GenerationRequest) -> Callable[[Mapping[str, Any]], Resemblance]:
+        return lambda said: said["resemblance"] if request is REQUEST else said.get("other", NONE)
 
 
 def date(epoch: float) -> dict[str, str]:
@@ -84,19 +98,12 @@ def settled(
     headers: dict[str, str] | None = None,
     taken: tuple[str, ...] = (),
     wanted: int = 1,
+    slack: float = 0.0,
     misses: dict[int, Miss] | None = None,
 ) -> Verdict | Miss:
     """Return the verdict on a list whose answers carry these headers (by default: our own time)."""
     a_list = a_list if isinstance(a_list, AList) else AList([a_list])
-    steps = search(
-        a_list,
-        REQUEST,
-        sent_from=SENT,
-        sent_until=UNTIL,
-        taken=taken,
-        clock=lambda: NOW,
-        wanted=wanted,
-    )
+    steps = read_back(a_list, SENT - slack, lambda: NOW)
     given: Answer | Miss | None = None
     asked = 0
     try:
@@ -108,7 +115,9 @@ def settled(
             given = (misses or {}).get(asked, given)
             asked += 1
     except StopIteration as end:
-        verdict: Verdict | Miss = end.value
+        if isinstance(end.value, Miss):
+            return end.value
+        (verdict,) = judge(a_list, end.value, [Doubt(REQUEST, SENT, slack, wanted)], taken)
         return verdict
 
 
@@ -118,11 +127,11 @@ class TestFound:
         [
             [one("a")],
             [*others(5), one("a"), OLD],
-            [one("a"), one("later-than-we-sent", NOW + 500, NONE)],
+            [one("a"), one("another", SENT + 3, NONE)],
             [one("a", SENT - MARGIN), OLD],
-            [one("a", UNTIL + MARGIN), OLD],
+            [one("a", NOW + MARGIN), OLD],
         ],
-        ids=["alone", "among-others", "beside-a-stranger", "first-moment", "last-moment"],
+        ids=["alone", "among-others", "beside-a-stranger", "first-moment", "just-now"],
     )
     def test_is_the_only_one_that_is_the_same(self, listed):
         assert settled(listed) == Found(("a",))
@@ -130,10 +139,19 @@ class TestFound:
     def test_is_not_another_ones(self):
         assert settled([one("b", SENT + 2), one("a"), OLD], taken=("b",)) == Found(("a",))
 
-    def test_is_what_lies_within_the_time_in_which_it_was_sent(self):
-        listed = [one("after", UNTIL + MARGIN + 1), one("a"), one("before", SENT - MARGIN - 1), OLD]
+    def test_is_nothing_that_was_there_before_it_was_sent(self):
+        assert settled([one("a"), one("before", SENT - MARGIN - 1), OLD]) == Found(("a",))
 
-        assert settled(listed) == Found(("a",))
+    def test_may_have_been_held_back_on_its_way_for_long(self):
+        """By a rate limit between what was noted and the POST, or in front of the gateway."""
+        sent = SENT - 2 * HOUR
+        a_list = AList([[one("a", SENT), one("old", sent - 60, NONE)]])
+        steps = read_back(a_list, sent, lambda: NOW)
+        next(steps)
+        with pytest.raises(StopIteration) as end:
+            steps.send(Answer(200, date(NOW), b"0"))
+
+        assert judge(a_list, end.value.value, [Doubt(REQUEST, sent)], ()) == [Found(("a",))]
 
     def test_is_on_a_later_page(self):
         a_list = AList([[*others(250, apart=0.2), one("a", SENT + 5), OLD]])
@@ -141,7 +159,7 @@ class TestFound:
         assert settled(a_list) == Found(("a",))
         assert a_list.offsets == [0, 99, 198]
 
-    @pytest.mark.parametrize("ahead", [HOUR, -HOUR, 9 * HOUR, 0.4], ids=str)
+    @pytest.mark.parametrize("ahead", [CLOCKS_APART, -CLOCKS_APART, 100.0, 0.4], ids=str)
     def test_is_known_by_the_gateways_own_clock(self, ahead):
         listed = [one("a", SENT + ahead + 1), one("old", SENT + ahead - 100, NONE)]
 
@@ -174,10 +192,9 @@ class TestNotListed:
             others(50),
             [one("taken", SENT + 1)],
             [one("a", SENT - MARGIN - 1)],
-            [one("a", UNTIL + MARGIN + 1), OLD],
             [one("a", SENT - HOUR, UNCLEAR)],
         ],
-        ids=["empty", "old", "others", "taken", "before", "after", "unclear-before"],
+        ids=["empty", "old", "others", "taken", "before", "unclear-before"],
     )
     def test_is_said_of_a_list_that_was_read_to_its_end(self, listed):
         assert settled(listed, taken=("taken",)) == NotListed(len(listed))
@@ -196,17 +213,14 @@ class TestNotListed:
         assert settled(a_list) == NotListed(150)
         assert a_list.offsets == [0, 99, 149, 150]
 
-    @pytest.mark.parametrize("ahead", [HOUR, -HOUR], ids=str)
+    @pytest.mark.parametrize("ahead", [200.0, -200.0], ids=str)
     def test_goes_by_the_gateways_own_clock(self, ahead):
-        """What it has made in our minute is, by its clock, of another hour."""
-        listed = [one("a", SENT + 1), one("b", SENT - 5 * HOUR)]
-        if ahead < 0:
-            # Nothing of a list can be younger than its own clock.
-            listed = listed[1:]
+        """What was made before is told from what was made after by the clock of who made it."""
+        before = one("a", SENT + ahead - MARGIN - 1)
 
-        assert settled(listed, headers=date(NOW + ahead)) == NotListed(len(listed))
+        assert settled([before], headers=date(NOW + ahead)) == NotListed(1)
 
-    @pytest.mark.parametrize("ahead", [HOUR, -HOUR], ids=str)
+    @pytest.mark.parametrize("ahead", [200.0, -200.0], ids=str)
     def test_is_said_only_once_the_list_was_read_to_before_it_was_sent_by_that_clock(self, ahead):
         listed = [*others(250, newest=NOW + ahead), *others(500, newest=SENT + ahead - 5000)]
         a_list = AList([listed], says_last=False)
@@ -265,6 +279,7 @@ class TestUnsettled:
     @pytest.mark.parametrize(
         "headers",
         [{}, {"date": ""}, {"date": "yesterday"}, {"date": "Sun, 99 Nov 9999 99:99:99 GMT"},
+         date(NOW + HOUR), date(NOW - HOUR), {**date(NOW), "age": "1"}, {**date(NOW), "age": "soon"},
          {"date": "x" * 10_000}, {"date": "Thu, 09 Oct 2025 08:53:20 +9999999"}],
         ids=lambda headers: str(headers)[:40],
     )  # fmt: skip
@@ -301,7 +316,7 @@ class TestUnsettled:
         page = others(10)
 
         class Stuck(AList):
-            def read_list(self, answer: Answer | Miss, request: GenerationRequest) -> Page | Miss:
+            def read_list(self, answer: Answer | Miss) -> Page | Miss:
                 return Page(page, is_last=False)
 
         assert isinstance(settled(Stuck([page])), Unsettled)
@@ -311,7 +326,7 @@ class TestAListThatIsNotWholeProvesNothingOfWhatItDoesNotShow:
     """Whoever takes a verdict of fewer for "the others are not listed" sends, and pays for, them again."""
 
     def test_one_of_two_in_a_list_that_is_too_long_is_unsettled(self):
-        listed = [one("a", UNTIL), *others(MAX_PAGES * 10 + 50, newest=UNTIL - 1, apart=0.01)]
+        listed = [one("a", NOW), *others(MAX_PAGES * 10 + 50, newest=NOW - 1, apart=0.01)]
 
         assert isinstance(settled(AList([listed], length=10), wanted=2), Unsettled)
 
@@ -323,8 +338,8 @@ class TestAListThatIsNotWholeProvesNothingOfWhatItDoesNotShow:
 
     def test_one_in_a_list_that_is_too_long_may_not_be_the_only_one(self):
         listed = [
-            one("a", UNTIL),
-            *others(MAX_PAGES * 10 + 50, newest=UNTIL - 1, apart=0.01),
+            one("a", NOW),
+            *others(MAX_PAGES * 10 + 50, newest=NOW - 1, apart=0.01),
             one("b", SENT + 1),
         ]
 
@@ -417,18 +432,16 @@ class TestWhateverIsListed:
         st.booleans(),
         st.integers(1, 3),
         st.sets(st.sampled_from([f"id-{n}" for n in range(12)]), max_size=4),
-        st.sampled_from([0.0, HOUR, -HOUR]),
+        st.sampled_from([0.0, 250.0, -250.0, HOUR]),
     )
     def test_nothing_is_paid_for_twice(self, listed, length, says_last, wanted, taken, ahead):
         newest_first = sorted(listed, key=lambda entry: -entry.created_at)
-        shifted = [one(each.request_id, each.created_at + ahead, each.resemblance) for each in newest_first]
+        shifted = [one(each.request_id, each.created_at + ahead, resembles(each)) for each in newest_first]
         a_list = AList([shifted], length=length, says_last=says_last)
         ours = {
             each.request_id
             for each in listed
-            if each.resemblance is not NONE
-            and each.request_id not in taken
-            and SENT <= each.created_at <= UNTIL
+            if resembles(each) is not NONE and each.request_id not in taken and each.created_at >= SENT
         }
 
         verdict = settled(a_list, headers=date(NOW + ahead), taken=tuple(taken), wanted=wanted)
@@ -439,5 +452,63 @@ class TestWhateverIsListed:
             assert 0 < len(verdict.request_ids) <= wanted
             assert ours <= set(verdict.request_ids)
             assert not taken & set(verdict.request_ids)
-            same = {each.request_id for each in listed if each.resemblance is SAME}
+            same = {each.request_id for each in listed if resembles(each) is SAME}
             assert set(verdict.request_ids) <= same
+
+
+class TestAnotherMachinesClock:
+    """What an earlier try noted is of the clock of the machine that it ran on."""
+
+    @pytest.mark.parametrize("early", [MARGIN + 1, 60.0, CLOCKS_APART + MARGIN], ids=str)
+    def test_that_was_ahead_makes_what_was_made_then_unclear(self, early):
+        verdict = settled([one("a", SENT - early)], slack=CLOCKS_APART)
+
+        assert isinstance(verdict, Unsettled)
+        assert verdict.request_ids == ("a",)
+
+    def test_changes_nothing_about_what_was_made_since(self):
+        assert settled([one("a"), one("old", SENT - HOUR)], slack=CLOCKS_APART) == Found(("a",))
+
+    def test_makes_the_list_be_read_back_further(self):
+        listed = [*others(150, apart=1.0), *others(400, newest=SENT - 100, apart=1.0)]
+        near = AList([listed], says_last=False)
+        far = AList([listed], says_last=False)
+
+        settled(near)
+        settled(far, slack=CLOCKS_APART)
+
+        assert len(near.offsets) < len(far.offsets)
+
+
+class TestSeveralDoubts:
+    def test_are_settled_by_one_reading(self):
+        """Two requests of one prompt, each in another shape: what is the one's is unclear to the other."""
+        another = GenerationRequest("a fox", aspect_ratio="9:16")
+        listed = [
+            Listed("a", SENT + 1, {"resemblance": SAME, "other": UNCLEAR}),
+            Listed("b", SENT + 2, {"resemblance": UNCLEAR, "other": SAME}),
+        ]
+        a_list = AList([listed])
+        steps = read_back(a_list, SENT, lambda: NOW)
+        next(steps)
+        with pytest.raises(StopIteration) as end:
+            steps.send(Answer(200, date(NOW), b"0"))
+
+        verdicts = judge(a_list, end.value.value, [Doubt(REQUEST, SENT), Doubt(another, SENT)], ())
+
+        assert verdicts == [Found(("a",)), Found(("b",))]
+
+
+class TestWhatIsWorthAnotherLook:
+    @pytest.mark.parametrize(
+        ("verdict", "wanted", "short"),
+        [
+            (NotListed(3), 1, True),
+            (Found(("a",)), 2, True),
+            (Found(("a",)), 1, False),
+            (Unsettled("why"), 1, False),
+        ],
+        ids=str,
+    )
+    def test_is_what_may_appear_yet(self, verdict, wanted, short):
+        assert is_short(verdict, Doubt(REQUEST, SENT, wanted=wanted)) is short

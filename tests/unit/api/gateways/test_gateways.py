@@ -236,7 +236,7 @@ class TestExtraFields:
                 {"video": {"start_frame": {"fit": 7}}},
                 ("video", "start_frame", "fit"),
             ),
-            ("luma", {"image_url": IMAGE}, {"keyframes": {"frame1": 7}}, ("keyframes", "frame1")),
+            ("luma", {"image_url": IMAGE}, {"keyframes": {"frame2": 7}}, ("keyframes", "frame2")),
         ],
         ids=["video", "frame", "keyframes"],
     )
@@ -248,6 +248,31 @@ class TestExtraFields:
         for step in place:
             found = found[step]
         assert found == 7
+
+    @pytest.mark.parametrize(
+        ("name", "asked", "extra"),
+        [
+            ("luma", {}, {"resolution": "4k"}),
+            ("luma", {}, {"duration": "9s"}),
+            ("luma", {"loop": True}, {"keyframes": {"frame1": {"type": "image", "url": IMAGE}}}),
+            ("luma", {}, {"concepts": [{"key": "handheld"}]}),
+            ("luma_agents", {"loop": True}, {"video": {"duration": "10s"}}),
+            ("luma_agents", {}, {"video": {"resolution": "1080p"}}),
+            ("luma_agents", {}, {"video": None}),
+            ("pixazo", {}, {"resolution": "1080p"}),
+            ("pixazo", {}, {"image_url": IMAGE}),
+        ],
+        ids=str,
+    )
+    def test_do_not_slip_past_limits_and_prices_what_was_left_to_the_gateway(self, name, asked, extra):
+        with pytest.raises(LumaInvalidRequest, match="extra_body cannot hold"):
+            check(GATEWAYS[name], GenerationRequest("a fox", **asked, extra_body=extra))
+
+    @every_gateway
+    def test_that_are_null_are_sent_as_null(self, gateway):
+        request = GenerationRequest("a fox", extra_body={"note": None})
+
+        assert '"note": null' in (gateway.submit_call(request).body or b"").decode()
 
     @every_gateway
     def test_change_nothing_of_the_request_that_holds_them(self, gateway):
@@ -407,7 +432,7 @@ class TestAnyAnswer:
     @settings(max_examples=200, deadline=None)
     @given(whole=answers)
     def test_to_a_list_is_a_page_without_the_key_or_a_fault(self, gateway, whole):
-        page = gateway.read_list(whole, GenerationRequest("a fox"))
+        page = gateway.read_list(whole)
 
         assert isinstance(page, (Page, Miss))
         if isinstance(page, Page):

@@ -269,15 +269,28 @@ class TestAPollingAddressOnTheOwnHost:
             (f"{DEFAULT_HOST}/luma/v1/result/{ID}", f"/luma/v1/result/{ID}"),
             (f"/luma/v1/result/{ID}", f"/luma/v1/result/{ID}"),
             (f" {DEFAULT_HOST}/luma/v1/result/{ID}\n", f"/luma/v1/result/{ID}"),
-            (f"{DEFAULT_HOST}/luma/v1/result?request_id={ID}", f"/luma/v1/result?request_id={ID}"),
         ],
-        ids=["address", "path", "padded", "query"],
+        ids=["address", "path", "padded"],
     )
     def test_of_another_path_is_the_id_and_is_asked(self, polling_url, path):
         request_id = id_for(polling_url)
 
         assert request_id == path
         assert status_calls(request_id, "auto")["auto"].path == path
+
+    @pytest.mark.parametrize(
+        "polling_url",
+        [
+            f"{DEFAULT_HOST}/luma/v1/result?request_id={ID}",
+            f"{DEFAULT_HOST}/v2/requests/status/{ID}?sig=swordfish",
+            f"/luma/v1/result/{ID}#here",
+            f"/luma/%2e%2e/result/{ID}",
+            f"/luma\\..\\{ID}",
+        ],
+    )
+    def test_that_holds_more_than_a_path_leaves_the_plain_id(self, polling_url):
+        """What stands in a query may be secret, and would be shown with the id everywhere."""
+        assert id_for(polling_url) == ID
 
     def test_is_below_the_connections_own_path_too(self):
         assert id_for(f"https://proxy.local/pixazo/r/{ID}", "https://proxy.local/pixazo") == f"/r/{ID}"
