@@ -310,6 +310,8 @@ class Submitter:
                 doubts.append((doubt, group))
             else:
                 self._stay_unknown(group, why_not(doubt))
+        if not doubts:
+            return []
         try:
             check_policy(self._policy, self._crew.hook)
             verdicts = self._crew.hook.reconcile_all([doubt for doubt, _ in doubts], taken=taken)
@@ -364,6 +366,9 @@ class Submitter:
             for slot in everything
             if slot.status is BatchStatus.UNKNOWN and slot.index in self._sent_at and slot.request is not None
         ]
+        if self._killed():
+            for slot, _ in unknown:
+                self._leave_unsettled(slot)
         if not unknown or self._killed():
             return
         groups = _by_request(unknown, lambda one: one[0])

@@ -18,6 +18,7 @@ from airflow_provider_luma.api.models import GenerationRequest
 from airflow_provider_luma.decorators.luma import LumaDecoratedOperator
 from airflow_provider_luma.exceptions import (
     LumaBatchFailed,
+    LumaBatchFailedForGood,
     LumaConfigurationError,
     LumaCreditRefused,
     LumaError,
@@ -434,6 +435,31 @@ class TestABatchThatHasPaidFor:
         assert sorted(one["status"] for one in results) == ["error", "error", "not_submitted", "unknown"]
         assert {one["request_id"] for one in results if one["status"] == "error"} == set(emulator.generations)
         assert emulator.count("generate") == 3
+
+
+class TestABatchWhoseRecordsSayTooLittle:
+    @pytest.mark.parametrize(
+        "record", [["intent", None, 0], ["intent", None, 0, None], ["intent", None, 0, 1.0, "luma:other", 1]]
+    )
+    def test_settles_nothing_and_sends_nothing(
+        self,
+        record: list[Any],
+        emulator: Emulator,
+        context: dict[str, Any],
+        ti: FakeTaskInstance,
+        store: FakeStateStore,
+    ) -> None:
+        emulator.misbehave("generate", NOT_ACCEPTED)
+        with pytest.raises(LumaBatchFailed):
+            run(batch(["a fox"]), context)
+        page = store.values["luma_batch_0"]
+        page["records"] = dict.fromkeys(page["records"], record)
+
+        with pytest.raises(LumaBatchFailedForGood):
+            run(batch(["a fox"]), context)
+
+        assert [one["status"] for one in ti.xcoms["results"]] == ["unknown"]
+        assert emulator.count("generate") == 1
 
 
 class TestABatch:
