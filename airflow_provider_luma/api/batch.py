@@ -293,6 +293,18 @@ class Ledger:
         self._pages[number][key] = record
         self._changed.add(number)
 
+    @property
+    def request_ids(self) -> set[str]:
+        """All that are known to be of a request of this task."""
+        known = (record.request_id for page in self._pages for record in page.values())
+        return {request_id for request_id in known if request_id is not None}
+
+    def leave(self, key: str) -> None:
+        """Note that a generation is at another gateway: a clear is to look there first."""
+        number = self._page_of[key]
+        self._pages[number][key] = replace(self._pages[number][key], phase=Phase.SUBMITTED)
+        self._changed.add(number)
+
     def forget(self, key: str) -> None:
         """Drop a record: it is certain that nothing was accepted."""
         number = self._page_of.pop(key, None)

@@ -8,6 +8,7 @@ list that was read, without a gap, from now to before the request was sent.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -87,6 +88,11 @@ class Reading:
     whole: bool
     ahead: float | None
 
+    @property
+    def is_sound(self) -> bool:
+        """Whether what is not in it, and when what is in it was made, can be believed."""
+        return self.whole and self.ahead is not None
+
 
 @dataclass(frozen=True)
 class Doubt:
@@ -95,12 +101,14 @@ class Doubt:
 
     :param request: what was asked for.
     :param sent_from: epoch seconds before which none was sent, by the clock of whoever sent.
+    :param sent_until: epoch seconds until which one may have been on its way; ``None``: that is over.
     :param slack: seconds by which that clock may be another than ours.
     :param wanted: how many there are.
     """
 
     request: GenerationRequest
     sent_from: float
+    sent_until: float | None = None
     slack: float = 0.0
     wanted: int = 1
 
@@ -185,6 +193,8 @@ def read_back(
             ahead = _ahead(answer.headers, now, page.entries)
         if seam is not None and seam not in [entry.request_id for entry in page.entries]:
             break
+        if not page.entries and not page.is_last:
+            break
         entries.update((entry.request_id, entry) for entry in page.entries)
         if page.is_last or _reaches(list(entries.values()), since + (ahead or 0.0) - MARGIN):
             whole = True
@@ -201,61 +211,59 @@ def judge(
     """
     Return what a list means for each doubt.
 
+    What is the very request of one doubt, and only resembles another's, is not taken for the other's; but it
+    is no proof either that the other's is missing: a list need not repeat all that tells two requests apart.
+
     :param reading: back to before the first of them was sent.
     :param doubts: no two of equal requests.
     :param taken: ids that are known to be of other requests.
     """
     like = [_like(gateway, reading, doubt, taken) for doubt in doubts]
-    verdicts = []
-    for number, doubt in enumerate(doubts):
-        # What is the very request of another doubt is not meant by this one.
-        elsewhere = {
-            entry.request_id
-            for other, found in enumerate(like)
-            if other != number
-            for entry, resemblance in found
-            if resemblance is Resemblance.SAME
-        }
-        own = [one for one in like[number] if one[0].request_id not in elsewhere]
-        verdicts.append(_verdict(reading, doubt, own))
-    return verdicts
+    owners = Counter(
+        request_id for found in like for request_id, one in found.items() if one is Resemblance.SAME
+    )
+    return [_verdict(reading, doubt, found, owners) for doubt, found in zip(doubts, like, strict=True)]
 
 
-def _like(
-    gateway: Lister, reading: Reading, doubt: Doubt, taken: Collection[str]
-) -> list[tuple[Listed, Resemblance]]:
+def _like(gateway: Lister, reading: Reading, doubt: Doubt, taken: Collection[str]) -> dict[str, Resemblance]:
     """
     Return the generations that may be meant, with how much they resemble the request.
 
     There is no last moment: a request may have been held back on its way for long. What was made so early
-    that only another clock explains it may be meant, and is not taken for the very same.
+    that only another clock explains it may be meant, and is not taken for the very same; nor is anything
+    where it is not known what time the gateway has.
     """
     start = doubt.sent_from + (reading.ahead or 0.0) - MARGIN
+    earliest = start - doubt.slack - (CLOCKS_APART if reading.ahead is None else 0.0)
     compare = gateway.likeness(doubt.request)
-    found: list[tuple[Listed, Resemblance]] = []
+    found: dict[str, Resemblance] = {}
     for entry in reading.entries:
         made = entry.created_at
-        if entry.request_id in taken or (made is not None and made < start - doubt.slack):
+        if entry.request_id in taken or (made is not None and made < earliest):
             continue
         resemblance = compare(entry.said)
         if resemblance is not Resemblance.NONE:
-            certain = made is not None and made >= start
-            found.append((entry, resemblance if certain else Resemblance.UNCLEAR))
+            certain = reading.ahead is not None and made is not None and made >= start
+            found[entry.request_id] = resemblance if certain else Resemblance.UNCLEAR
     return found
 
 
-def _verdict(reading: Reading, doubt: Doubt, found: Sequence[tuple[Listed, Resemblance]]) -> Verdict:
-    ids = tuple(entry.request_id for entry, _ in found)
-    if any(resemblance is Resemblance.UNCLEAR for _, resemblance in found):
+def _verdict(reading: Reading, doubt: Doubt, found: dict[str, Resemblance], owners: Counter[str]) -> Verdict:
+    ids = tuple(found)
+    same = tuple(name for name, one in found.items() if one is Resemblance.SAME and owners[name] == 1)
+    anothers = [name for name, one in found.items() if one is Resemblance.UNCLEAR and owners[name] == 1]
+    if reading.ahead is None:
+        return Unsettled("it is not known what time the gateway has, so that its list proves nothing", ids)
+    if len(same) + len(anothers) < len(ids):
         return Unsettled("the gateway lists generations of the same prompt that cannot be told apart", ids)
-    if len(ids) > doubt.wanted:
-        return Unsettled(f"the gateway lists {len(ids)} generations of this very request", ids)
+    if len(same) > doubt.wanted:
+        return Unsettled(f"the gateway lists {len(same)} generations of this very request", ids)
     if not reading.whole:
         read = len(reading.entries)
         return Unsettled(f"the gateway's list could not be read back far enough ({read} generations)", ids)
-    if len(ids) < doubt.wanted and reading.ahead is None:
-        return Unsettled("it is not known what time the gateway has, so that its list proves nothing", ids)
-    return Found(ids) if ids else NotListed(len(reading.entries))
+    if len(same) < doubt.wanted and anothers:
+        return Unsettled("what the gateway lists of the same prompt may be another request's", ids)
+    return Found(same) if same else NotListed(len(reading.entries))
 
 
 def _reaches(entries: Sequence[Listed], start: float) -> bool:

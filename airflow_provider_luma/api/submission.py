@@ -136,10 +136,15 @@ class OutcomeUnknown:
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """Send nothing: the request was accepted as ``request_id`` by a gateway that is not asked now."""
+    """
+    Send nothing: the request was accepted as ``request_id`` by a gateway that is not asked now.
+
+    :param account: as in the record.
+    """
 
     request_id: str
     gateway: str
+    account: str | None
 
 
 Decision = Submit | Reattach | LookFirst | OutcomeUnknown | Elsewhere
@@ -192,7 +197,7 @@ def decide_by(
         )
     delivered = cleared and record.phase is Phase.DONE
     if not delivered and record.gateway not in (None, gateway):
-        return Elsewhere(record.request_id, str(record.gateway))
+        return Elsewhere(record.request_id, str(record.gateway), record.account)
     if not cleared:
         return Reattach(record.request_id)
     if delivered:

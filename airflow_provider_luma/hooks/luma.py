@@ -26,7 +26,16 @@ from airflow_provider_luma.api.gateways import check, lister, look
 from airflow_provider_luma.api.pacing import Pace
 from airflow_provider_luma.api.polling import Done, GaveUp, Schedule, Wait
 from airflow_provider_luma.api.probe import probe
-from airflow_provider_luma.api.reconcile import LISTED_WITHIN, LOOK_EVERY, Doubt, is_short, judge, read_back
+from airflow_provider_luma.api.reconcile import (
+    CLOCKS_APART,
+    LISTED_WITHIN,
+    LOOK_EVERY,
+    Doubt,
+    Found,
+    is_short,
+    judge,
+    read_back,
+)
 from airflow_provider_luma.api.retry import MAX_WORKER_PAUSE, error_for, pause_before_next, rule
 from airflow_provider_luma.api.text import quoted_prompt, shown_url
 from airflow_provider_luma.exceptions import (
@@ -96,6 +105,8 @@ class LumaHook(HttpHook):
         self.last_submitted: str | None = None
         #: Epoch seconds at which the last POST of :meth:`generate` was about to be sent.
         self.last_sent_at: float | None = None
+        #: Whether that POST may have been delivered and has had no definite answer.
+        self.in_doubt = False
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
@@ -247,15 +258,15 @@ class LumaHook(HttpHook):
                 if before_send is not None:
                     before_send()
                 self.last_sent_at = time.time()
-                flight = session
+                flight, self.in_doubt = session, True
                 seen = gateway.read_submit(session.exchange(call))
                 if isinstance(seen, str):
-                    self.last_submitted = seen
+                    self.last_submitted, self.in_doubt = seen, False
                 elif not self._is_unknown(seen):
-                    flight = None
+                    flight, self.in_doubt = None, False
                 return seen
 
-        self.last_submitted = None
+        self.last_submitted, self.in_doubt = None, False
         try:
             seen, tries = self._sent(Call.GENERATE, once)
             if isinstance(seen, Miss):
@@ -358,8 +369,11 @@ class LumaHook(HttpHook):
                 "generations, so that an unknown outcome cannot be settled by it.",
                 next_step="Leave on_unknown_outcome at 'fail', or use a gateway that has one.",
             )
-        since = min(doubt.sent_from - doubt.slack for doubt in doubts)
-        ends = time.time() + LISTED_WITHIN
+        # Unknown clocks are as far apart as it is worth looking.
+        since = min(doubt.sent_from - doubt.slack for doubt in doubts) - CLOCKS_APART
+        on_its_way = max((doubt.sent_until or 0.0) for doubt in doubts) - time.time()
+        ends = time.monotonic() + max(on_its_way, 0.0) + LISTED_WITHIN
+        told: set[str] = set()
         reading: Reading | Miss
         while True:
             reading, tries = self._sent(
@@ -375,8 +389,13 @@ class LumaHook(HttpHook):
                     next_step="A retry asks the list again.",
                 )
             verdicts = judge(gateway, reading, doubts, taken)
-            left = ends - time.time()
-            if left <= 0 or not any(map(is_short, verdicts, doubts)):
+            found = {one for verdict in verdicts if isinstance(verdict, Found) for one in verdict.request_ids}
+            for request_id in found - told:
+                # First of all the log: whatever happens next, the id must not be lost.
+                self.log.info("The gateway lists request %s, whose submit had no answer.", request_id)
+            told |= found
+            left = ends - time.monotonic()
+            if left <= 0 or (reading.is_sound and not any(map(is_short, verdicts, doubts))):
                 return verdicts
             self._sleep(Call.STATUS, min(left, LOOK_EVERY))
 

@@ -291,10 +291,25 @@ class LumaGenerateBatchOperator(WithLineage, BaseOperator):
             policy=self.on_unknown_outcome,
         )
         fresh, cleared = submitter.sort(slots)
+        try:
+            self._submit_sorted(slots, fresh, cleared, records, crew, keeper, submitter)
+        finally:
+            submitter.keep_doubts(slots)
+
+    def _submit_sorted(
+        self,
+        slots: list[Slot],
+        fresh: list[Slot],
+        cleared: list[Slot],
+        records: BatchRecords,
+        crew: Crew,
+        keeper: VideoKeeper | None,
+        submitter: Submitter,
+    ) -> None:
         strict = self.fail_on == "any" and not any(slot.maybe_paid for slot in slots)
         refuse_what_cannot_be(fresh, crew.hook.check, strict=strict)
         fresh = [slot for slot in fresh if slot.request is not None]
-        known = [slot for slot in slots if slot.request_id is not None]
+        known = [slot for slot in slots if slot.status is BatchStatus.PENDING]
         if known:
             self.log.info(
                 "%d requests were submitted by an earlier try; nothing is sent for them.", len(known)

@@ -306,6 +306,12 @@ class LumaGenerateOperator(WithLineage, BaseOperator):
                 raise
             raise not_delivered(error, request_id) from error
         except BaseException as interruption:
+            if hook.in_doubt and not record.intended and self.on_unknown_outcome != "resubmit":
+                raise LumaSubmitOutcomeUnknown(
+                    f"Submitting was interrupted by {type(interruption).__name__} before it was known "
+                    "whether the gateway has accepted.",
+                    prompt=self._prompt and quoted_prompt(self._prompt),
+                ) from interruption
             if hook.last_submitted is None or record.id_stored:
                 # Nothing is paid for, or a retry finds it in the store.
                 raise
@@ -453,6 +459,7 @@ class LumaGenerateOperator(WithLineage, BaseOperator):
         if isinstance(decision, LookFirst):
             return self._still_wanted(hook, record, decision.request_id)
         if isinstance(decision, Elsewhere):
+            record.leave(decision)
             raise elsewhere(decision, hook)
         if isinstance(decision, OutcomeUnknown):
             if self.on_unknown_outcome == "reconcile":
@@ -547,10 +554,18 @@ class LumaGenerateOperator(WithLineage, BaseOperator):
                 ) from unknown
             else:
                 raise
-        except LumaError:
+        except LumaError as error:
             # Refused, not delivered, or stopped before the POST: certain that there is nothing to take up.
             # Of any other exception that is not certain, so the intent stands.
             record.withdraw()
+            if record.first_sent_at is not None:
+                raise type(error)(
+                    error.what,
+                    http_status=error.http_status,
+                    retry_after=error.retry_after,
+                    money="Nothing is charged for this. What an earlier try has sent may be running and be "
+                    "billed, though the gateway's list shows none so far.",
+                ) from error
             raise
         record.write_id(Phase.SUBMITTED, request_id)
         if (cost := hook.estimate(request)) is not None:
@@ -586,7 +601,7 @@ class LumaGenerateOperator(WithLineage, BaseOperator):
         sent_from = hook.last_sent_at or time.time()
         doubt = Doubt(request, sent_from) if again is None else Doubt(request, again, slack=CLOCKS_APART)
         try:
-            (verdict,) = hook.reconcile_all([doubt])
+            (verdict,) = hook.reconcile_all([doubt], taken=record.earlier_ids)
         except LumaError as error:
             raise stays_unknown(error.what) from error
         except BaseException as interruption:
@@ -596,8 +611,7 @@ class LumaGenerateOperator(WithLineage, BaseOperator):
             ) from interruption
         if isinstance(verdict, Found):
             (request_id,) = verdict.request_ids
-            hook.last_submitted = request_id
-            self.log.info("The gateway lists it as %s; it is taken up.", request_id)
+            hook.last_submitted, hook.in_doubt = request_id, False
             return request_id
         if isinstance(verdict, NotListed):
             raise stays_unknown(

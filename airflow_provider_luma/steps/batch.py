@@ -263,11 +263,14 @@ class Submitter:
         self._sent_at: dict[int, float] = {}
         #: What earlier tries left of those that are sent again, by their places.
         self._again: dict[int, OutcomeUnknown] = {}
+        #: Generations that were this task's when this try began, those included that have failed.
+        self._earlier_ids: set[str] = set()
         #: Why nothing more is sent.
         self._stopped: LumaError | None = None
 
     def sort(self, slots: Iterable[Slot]) -> tuple[list[Slot], list[Slot]]:
         """Return what is to be submitted, and what is to be looked at before that is decided."""
+        self._earlier_ids = self._ledger.request_ids
         fresh, to_look_at = [], []
         unknown: list[tuple[Slot, OutcomeUnknown]] = []
         for slot in slots:
@@ -277,6 +280,7 @@ class Submitter:
             if isinstance(decision, Elsewhere):
                 slot.request_id = decision.request_id
                 slot.end(BatchStatus.ERROR, elsewhere(decision, self._crew.hook))
+                self._ledger.leave(slot.key)
                 continue
             if isinstance(decision, (Reattach, LookFirst)):
                 slot.request_id = decision.request_id
@@ -297,12 +301,14 @@ class Submitter:
                 self._log.warning("Request %d: %s", slot.index, decision.note)
             fresh.append(slot)
         if unknown:
-            fresh += self._settle_earlier(unknown, {slot.request_id for slot in slots if slot.request_id})
+            fresh += self._settle_earlier(unknown)
         return fresh, to_look_at
 
-    def _settle_earlier(self, unknown: Sequence[tuple[Slot, OutcomeUnknown]], taken: set[str]) -> list[Slot]:
+    def _settle_earlier(self, unknown: Sequence[tuple[Slot, OutcomeUnknown]]) -> list[Slot]:
         """Take up what the gateway lists of what earlier tries may have sent; return what it does not."""
-        groups = _by_request(unknown, lambda one: one[0])
+        # What is found goes first to those that are not sent again.
+        sent_most_first = sorted(unknown, key=lambda one: -one[1].sends)
+        groups = _by_request(sent_most_first, lambda one: one[0])
         doubts: list[tuple[Doubt, list[tuple[Slot, OutcomeUnknown]]]] = []
         for group in groups:
             doubt = doubt_of(self._crew.hook, group[0][0].request, [decision for _, decision in group])
@@ -314,7 +320,9 @@ class Submitter:
             return []
         try:
             check_policy(self._policy, self._crew.hook)
-            verdicts = self._crew.hook.reconcile_all([doubt for doubt, _ in doubts], taken=taken)
+            verdicts = self._crew.hook.reconcile_all(
+                [doubt for doubt, _ in doubts], taken=self._ledger.request_ids
+            )
         except LumaError as error:
             # What is paid for is waited for all the same.
             for _, group in doubts:
@@ -382,6 +390,7 @@ class Submitter:
             for group in groups
         ]
         taken = {slot.request_id for slot in everything if slot.request_id is not None}
+        taken |= self._ledger.request_ids | self._earlier_ids
         try:
             verdicts: list[Verdict] = self._crew.hook.reconcile_all(doubts, taken=taken)
         except LumaError as error:
@@ -393,7 +402,8 @@ class Submitter:
             slots = [slot for slot, _ in group]
             for slot in slots[len(self._take_up(slots, verdict)) :]:
                 if isinstance(verdict, Unsettled):
-                    self._log.warning("Request %d: %s", slot.index, why_not(verdict))
+                    said = f"{_what_of(slot)} {why_not(verdict)}"
+                    slot.end(BatchStatus.UNKNOWN, LumaSubmitOutcomeUnknown(said))
                 else:
                     self._log.warning("Request %d: the gateway's list holds none so far.", slot.index)
                     self._leave_unsettled(slot)
@@ -401,9 +411,16 @@ class Submitter:
     def _leave_unsettled(self, slot: Slot) -> None:
         """Have a retry ask the list again for a slot, if it finds the record, and was not sent twice yet."""
         if self._records.ids_stored and slot.index not in self._again:
-            said = slot.error["message"] if slot.error else ""
-            what = said.partition(LumaSubmitOutcomeUnknown.money)[0].strip()
-            slot.end(BatchStatus.UNKNOWN, LumaSubmitOutcomeUnsettled(what))
+            slot.end(BatchStatus.UNKNOWN, LumaSubmitOutcomeUnsettled(_what_of(slot)))
+
+    def keep_doubts(self, slots: Iterable[Slot]) -> None:
+        """Have what was to be sent again, and was not, stay what it was: it may have been accepted."""
+        for slot in slots:
+            earlier = self._again.get(slot.index)
+            if earlier is not None and slot.status in (BatchStatus.NOT_SUBMITTED, BatchStatus.REFUSED):
+                said = slot.error["message"] if slot.error else "This try ended before."
+                what = f"{earlier.why}. It was not sent again: {said}"
+                slot.end(BatchStatus.UNKNOWN, LumaSubmitOutcomeUnsettled(what, prompt=slot.shown_prompt))
 
     def submit(self, slots: Sequence[Slot], everything: Sequence[Slot]) -> None:
         """Submit; each slot says afterwards what has become of it."""
@@ -558,6 +575,12 @@ def _left_unknown(slot: Slot, decision: OutcomeUnknown, said: str = "") -> LumaS
         next_step=f"Look at the vendor's dashboard. In this task's state store, give the record {slot.key} "
         "the id that you find there, or delete it; then clear this task.",
     )
+
+
+def _what_of(slot: Slot) -> str:
+    """Return what happened to a slot with an unknown outcome, without what that meant until now."""
+    said = slot.error["message"] if slot.error else ""
+    return said.partition(LumaSubmitOutcomeUnknown.money)[0].strip()
 
 
 def _by_request(items: Iterable[_T], slot_of: Callable[[_T], Slot]) -> list[list[_T]]:

@@ -53,7 +53,10 @@ def doubt_of(
         return Unsettled("its record does not say when")
     if any(decision.account != hook.settings.account for decision in decisions):
         return Unsettled("it was sent with another key, or to another host, than the connection has now")
-    return Doubt(request, min(times), slack=CLOCKS_APART, wanted=len(decisions))
+    settings = hook.settings
+    # Whoever sent it may be alive, if not for long.
+    until = max(times) + settings.connect_timeout + settings.timeout
+    return Doubt(request, min(times), until, slack=CLOCKS_APART, wanted=len(decisions))
 
 
 def why_not(verdict: Unsettled) -> str:

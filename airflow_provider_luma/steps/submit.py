@@ -67,8 +67,8 @@ def elsewhere(decision: Elsewhere, hook: LumaHook) -> LumaConfigurationError:
         f"request was submitted to {decision.gateway!r}.",
         request_id=decision.request_id,
         money="Nothing was sent by this try. The generation is paid for and may be complete.",
-        next_step=f"Have the connection lead to {decision.gateway!r} again, or take the video up by a "
-        "LumaStatusSensor with this id and a connection that does; then clear this task.",
+        next_step=f"Have the connection lead to {decision.gateway!r} again, then clear this task, which goes "
+        "on for free; or take the video up by a LumaStatusSensor with this id and a connection that does.",
     )
 
 
@@ -196,6 +196,8 @@ class Record:
         self.first_sent_at: float | None = None
         #: How often it was sent, this time included.
         self.sends = 1
+        #: The generation that the record was of when this try began.
+        self.earlier_ids: set[str] = set()
         self.fingerprint = fingerprint
         self._max_tries = int(context["ti"].max_tries or 0)
         self._log = log
@@ -212,12 +214,20 @@ class Record:
     def decision(self) -> Decision:
         """Return what this try does, by what an earlier one left."""
         stored = self._store.get(SUBMIT_KEY) if self._store is not None else None
+        earlier = None if stored is None else read_record(stored)
+        if earlier is not None and earlier.request_id is not None:
+            self.earlier_ids = {earlier.request_id}
         gateway = (self._account or DEFAULT_GATEWAY).partition(":")[0]
         return decide(stored, fingerprint=self.fingerprint, max_tries=self._max_tries, gateway=gateway)
 
     def send_again(self, earlier: OutcomeUnknown) -> None:
         """Note that what an earlier try has sent was not accepted, as the gateway's list says."""
         self.first_sent_at, self.sends = earlier.at, earlier.sends + 1
+
+    def leave(self, elsewhere: Elsewhere) -> None:
+        """Store that the generation is at another gateway: a clear is to look there first."""
+        self._account = elsewhere.account
+        self.write_id(Phase.SUBMITTED, elsewhere.request_id)
 
     def taken_over(self) -> str | None:
         """Return the id that an earlier process of this try has stored, and go on with its record."""

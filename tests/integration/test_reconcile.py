@@ -178,7 +178,7 @@ class TestWhatWasNotAccepted:
             operator().execute(context)
         first = dict(store.values[SUBMIT_KEY])
         emulator.misbehave("generate", "credit-402")
-        with pytest.raises(LumaCreditRefused):
+        with pytest.raises(LumaCreditRefused, match="an earlier try has sent may be running"):
             operator().execute(context)
         assert store.values[SUBMIT_KEY] == first
         late = emulator.add(prompt="a jellyfish", door="luma")
@@ -339,6 +339,42 @@ class TestAProcessThatDies:
 
         assert emulator.paid == 0
 
+    def test_is_waited_for_as_long_as_it_may_be_on_its_way(
+        self, emulator: Emulator, context: dict[str, Any], connect: Callable[..., None]
+    ) -> None:
+        """Another process of this task may still be sending it."""
+        connect(gateway="luma", timeout=2, connect_timeout=0.5)
+        with pytest.raises(Killed):
+            operator().execute(
+                {**context, "task_state_store": DyingStore(context["task_state_store"], "intent", "after")}
+            )
+        threading.Timer(1.5, lambda: emulator.add(prompt="a jellyfish", door="luma")).start()
+
+        request_id = operator().execute(context)
+
+        assert list(emulator.generations) == [request_id]
+        assert emulator.paid == 0
+
+
+class TestAConnectionThatIsMoved:
+    def test_after_the_task_has_delivered_makes_a_clear_look_first(
+        self,
+        emulator: Emulator,
+        context: dict[str, Any],
+        ti: FakeTaskInstance,
+        connect: Callable[..., None],
+    ) -> None:
+        """Killed after it had noted its success: what Airflow takes for a retry is one."""
+        request_id = operator().execute(context)
+        connect(gateway="pixazo")
+        with pytest.raises(LumaConfigurationError, match="submitted to 'luma'"):
+            operator(on_unknown_outcome="fail").execute(context)
+        connect(gateway="luma")
+        ti.max_tries = 1
+
+        assert operator().execute(context) == request_id
+        assert emulator.paid == 1
+
 
 class TestAListThatIsOfNoUse:
     @pytest.mark.parametrize(
@@ -433,8 +469,43 @@ class TestABatchThatHasPaidFor:
 
         results = ti.xcoms["results"]
         assert sorted(one["status"] for one in results) == ["error", "error", "not_submitted", "unknown"]
+        errors = [one["error"]["message"] for one in results if one["status"] == "error"]
+        assert all("submitted to 'luma'" in message for message in errors)
+        assert "/v2/requests/status/" not in {call.path for call in emulator.requests}
         assert {one["request_id"] for one in results if one["status"] == "error"} == set(emulator.generations)
         assert emulator.count("generate") == 3
+
+
+class TestRequestsThatTheListCannotTellApart:
+    """They differ in what the gateway does of itself, or in what the list does not repeat."""
+
+    @pytest.mark.parametrize(
+        "requests",
+        [
+            ["A lighthouse", "A lighthouse "],
+            [{"prompt": "A lighthouse"}, {"prompt": "A lighthouse", "model": "ray-2", "duration": "5s"}],
+            [
+                {"prompt": "A lighthouse", "extra_body": {"callback_url": "https://example.com/1"}},
+                {"prompt": "A lighthouse", "extra_body": {"callback_url": "https://example.com/2"}},
+            ],
+        ],
+        ids=["white space", "defaults", "callbacks"],
+    )
+    def test_are_never_sent_twice(
+        self, requests: list[Any], emulator: Emulator, context: dict[str, Any], ti: FakeTaskInstance
+    ) -> None:
+        emulator.misbehave("generate", ACCEPTED, times=2)
+
+        for _ in range(2):
+            outcome = outcome_of(batch(requests), context)
+            if outcome.state == "success":
+                break
+
+        assert emulator.paid == emulator.count("generate") == 2
+        if outcome.state != "success":
+            assert all(request_id in str(ti.xcoms["results"]) for request_id in emulator.generations), (
+                "a person is told the ids"
+            )
 
 
 class TestABatchWhoseRecordsSayTooLittle:
@@ -479,6 +550,39 @@ class TestABatch:
 
         assert {one["request_id"] for one in results} == set(emulator.generations)
         assert len(results) == emulator.paid == 3
+
+    def test_that_is_refused_when_it_sends_again_does_not_say_that_nothing_is_charged(
+        self, emulator: Emulator, context: dict[str, Any], ti: FakeTaskInstance
+    ) -> None:
+        emulator.misbehave("generate", NOT_ACCEPTED)
+        with pytest.raises(LumaBatchFailed):
+            run(batch(["a fox"]), context)
+        emulator.misbehave("generate", "credit-402")
+
+        with pytest.raises(LumaBatchFailed):
+            run(batch(["a fox"]), context)
+
+        (result,) = ti.xcoms["results"]
+        assert (result["status"], result["error"]["kind"]) == ("unknown", LumaSubmitOutcomeUnsettled.kind)
+        assert "Insufficient balance" in result["error"]["message"]
+        late = emulator.add(prompt="a fox", door="luma")
+        (result,) = run(batch(["a fox"]), context)
+        assert (result["request_id"], emulator.paid) == (late, 0)
+
+    def test_does_not_take_up_what_has_failed(
+        self, emulator: Emulator, context: dict[str, Any], ti: FakeTaskInstance
+    ) -> None:
+        """A clear makes it anew within seconds, and the answer to that is lost."""
+        emulator.next("failed", 0.0)
+        with pytest.raises(LumaBatchFailed):
+            run(batch(["a fox"]), context)
+        ti.max_tries = 1
+        emulator.misbehave("generate", ACCEPTED)
+
+        (result,) = run(batch(["a fox"]), context)
+
+        assert result["request_id"] == list(emulator.generations)[1]
+        assert emulator.paid == 2
 
     def test_sends_what_was_not_accepted_by_its_next_try(
         self, emulator: Emulator, context: dict[str, Any], ti: FakeTaskInstance

@@ -117,7 +117,7 @@ def settled(
     except StopIteration as end:
         if isinstance(end.value, Miss):
             return end.value
-        (verdict,) = judge(a_list, end.value, [Doubt(REQUEST, SENT, slack, wanted)], taken)
+        (verdict,) = judge(a_list, end.value, [Doubt(REQUEST, SENT, slack=slack, wanted=wanted)], taken)
         return verdict
 
 
@@ -469,6 +469,14 @@ class TestAnotherMachinesClock:
     def test_changes_nothing_about_what_was_made_since(self):
         assert settled([one("a"), one("old", SENT - HOUR)], slack=CLOCKS_APART) == Found(("a",))
 
+    @pytest.mark.parametrize("headers", [{}, date(NOW + HOUR), {**date(NOW), "age": "60"}], ids=str)
+    def test_that_is_not_known_makes_everything_unclear(self, headers):
+        """With our clock behind, what an earlier run has made looks as if it were made since."""
+        verdict = settled([one("a"), OLD], headers=headers)
+
+        assert isinstance(verdict, Unsettled)
+        assert verdict.request_ids == ("a",)
+
     def test_makes_the_list_be_read_back_further(self):
         listed = [*others(150, apart=1.0), *others(400, newest=SENT - 100, apart=1.0)]
         near = AList([listed], says_last=False)
@@ -480,23 +488,68 @@ class TestAnotherMachinesClock:
         assert len(near.offsets) < len(far.offsets)
 
 
+ANOTHER = GenerationRequest("a fox", aspect_ratio="9:16")
+
+
+def both(*listed: Listed, wanted: int = 1) -> list[Verdict]:
+    """Return the verdicts on two doubts, of requests of one prompt."""
+    a_list = AList([[*listed, OLD]])
+    steps = read_back(a_list, SENT, lambda: NOW)
+    next(steps)
+    with pytest.raises(StopIteration) as end:
+        steps.send(Answer(200, date(NOW), b"0"))
+    return judge(a_list, end.value.value, [Doubt(REQUEST, SENT, wanted=wanted), Doubt(ANOTHER, SENT)], ())
+
+
+def of_two(request_id: str, ours: Resemblance, anothers: Resemblance) -> Listed:
+    return Listed(request_id, SENT + 1, {"resemblance": ours, "other": anothers})
+
+
 class TestSeveralDoubts:
     def test_are_settled_by_one_reading(self):
         """Two requests of one prompt, each in another shape: what is the one's is unclear to the other."""
-        another = GenerationRequest("a fox", aspect_ratio="9:16")
-        listed = [
-            Listed("a", SENT + 1, {"resemblance": SAME, "other": UNCLEAR}),
-            Listed("b", SENT + 2, {"resemblance": UNCLEAR, "other": SAME}),
-        ]
-        a_list = AList([listed])
-        steps = read_back(a_list, SENT, lambda: NOW)
-        next(steps)
-        with pytest.raises(StopIteration) as end:
-            steps.send(Answer(200, date(NOW), b"0"))
-
-        verdicts = judge(a_list, end.value.value, [Doubt(REQUEST, SENT), Doubt(another, SENT)], ())
+        verdicts = both(of_two("a", SAME, UNCLEAR), of_two("b", UNCLEAR, SAME))
 
         assert verdicts == [Found(("a",)), Found(("b",))]
+
+    @pytest.mark.parametrize("names", ["ab", "a"])
+    def test_that_a_list_cannot_tell_apart_are_not_settled(self, names):
+        """What is left to the gateway in one is said in the other, to the same effect."""
+        verdicts = both(*(of_two(name, SAME, SAME) for name in names))
+
+        assert [type(verdict) for verdict in verdicts] == [Unsettled, Unsettled]
+
+    def test_are_not_missing_because_what_resembles_them_is_anothers(self):
+        """The list leaves out what tells them apart, and holds one of the two: whose is it?"""
+        first, second = both(of_two("a", SAME, UNCLEAR))
+
+        assert first == Found(("a",))
+        assert isinstance(second, Unsettled)
+        assert second.request_ids == ("a",)
+
+    @settings(max_examples=300, deadline=None)
+    @given(
+        st.lists(st.tuples(st.sampled_from(Resemblance), st.sampled_from(Resemblance)), max_size=5),
+        st.integers(1, 2),
+    )
+    def test_never_lose_what_may_be_theirs(self, listed, wanted):
+        entries = [of_two(f"id-{number}", *pair) for number, pair in enumerate(listed)]
+
+        for number, verdict in enumerate(both(*entries, wanted=wanted)):
+            may_be = {
+                entry.request_id
+                for entry, pair in zip(entries, listed, strict=True)
+                if pair[number] is not NONE
+            }
+            if may_be:
+                assert not isinstance(verdict, NotListed)
+            if isinstance(verdict, Found):
+                same = {
+                    entry.request_id
+                    for entry, pair in zip(entries, listed, strict=True)
+                    if pair[number] is SAME
+                }
+                assert set(verdict.request_ids) <= same
 
 
 class TestWhatIsWorthAnotherLook:
