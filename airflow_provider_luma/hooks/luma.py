@@ -100,6 +100,8 @@ class LumaHook(HttpHook):
         self._turns = _Turns()
         #: Set by whoever wants this hook, in another thread, to send nothing more and to sleep no longer.
         self.stopped = threading.Event()
+        #: Set by a task that was told to stop: no list is asked any longer.
+        self.killed = False
         self._status_id_field: str | None = None
         #: The id that the last call of :meth:`generate` got, from the moment the gateway accepted.
         self.last_submitted: str | None = None
@@ -376,6 +378,8 @@ class LumaHook(HttpHook):
         told: set[str] = set()
         reading: Reading | Miss
         while True:
+            if self.killed:
+                raise LumaLookInterrupted("This task was told to stop before the list had settled it.")
             reading, tries = self._sent(
                 Call.STATUS, lambda: self._answered(read_back(gateway, since, time.time))
             )

@@ -251,7 +251,8 @@ class LumaGenerateBatchOperator(WithLineage, BaseOperator):
         """Take note. ``execute`` runs on for seconds after this; no submit must start in them."""
         self._killed = True
         if self._hook is not None:
-            self._hook.stopped.set()
+            # No lock, not even an event's: this may be called by a signal, between any two lines.
+            self._hook.killed = True
 
     @failures_counted
     def _resumed(self, context: Context, event: Any = _BROKEN_OFF) -> list[BatchResult]:

@@ -447,7 +447,8 @@ class LumaGenerateOperator(WithLineage, BaseOperator):
         """Take note. ``execute`` runs on for seconds after this; a submit must not start in them."""
         self._killed = True
         if self._hook is not None:
-            self._hook.stopped.set()
+            # No lock, not even an event's: this may be called by a signal, between any two lines.
+            self._hook.killed = True
 
     def _taken_up(self, hook: LumaHook, record: Record, request: GenerationRequest | None) -> str | None:
         """Return the id of what an earlier try submitted, or ``None`` if this try is to submit."""

@@ -45,8 +45,8 @@ ACCEPTED, NOT_ACCEPTED = "drop-after-reading", "502"
 @pytest.fixture(autouse=True)
 def at_lumas_own_door(connect: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
     connect(gateway="luma", timeout=0.5, connect_timeout=0.5)
-    monkeypatch.setattr("airflow_provider_luma.hooks.luma.LISTED_WITHIN", 0.6)
-    monkeypatch.setattr("airflow_provider_luma.hooks.luma.LOOK_EVERY", 0.2)
+    monkeypatch.setattr("airflow_provider_luma.hooks.luma.LISTED_WITHIN", 0.3)
+    monkeypatch.setattr("airflow_provider_luma.hooks.luma.LOOK_EVERY", 0.1)
 
 
 def operator(**fields: Any) -> LumaGenerateOperator:

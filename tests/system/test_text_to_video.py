@@ -117,6 +117,7 @@ class TestEveryDoor:
             for door in ("luma", "luma_agents", "pixazo"):
                 add_good_connection(airflow, gateway, door)
                 prompt = f"A fox before the door {door}"
+                gateway.next(seconds=1)
                 run_id = airflow.api.trigger(DAG_ID, {"prompt": prompt})
                 history = airflow.api.wait_for_run(DAG_ID, run_id)
                 one = made[gateway.generation(airflow.api.xcom(DAG_ID, run_id, "generate")).door] = _made(

@@ -29,7 +29,14 @@ from airflow_provider_luma.api.exchange import (
     reason_of,
     refusal,
 )
-from airflow_provider_luma.api.gateways.reading import WORDS, accepted_id, address_of, body_with, cause_of
+from airflow_provider_luma.api.gateways.reading import (
+    JSON_HEADERS,
+    WORDS,
+    accepted_id,
+    address_of,
+    body_with,
+    cause_of,
+)
 from airflow_provider_luma.api.models import (
     DEFAULT_ASPECT_RATIO,
     Generation,
@@ -41,8 +48,6 @@ from airflow_provider_luma.api.text import one_line
 from airflow_provider_luma.exceptions import LumaInvalidRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from airflow_provider_luma.api.gateways.capabilities import Capability
     from airflow_provider_luma.api.probe import Account
 
@@ -59,14 +64,7 @@ DEFAULT_HOST = "https://gateway.appypie.com"
 #: The header that carries the subscription key (Azure API Management's).
 KEY_HEADER = "Ocp-Apim-Subscription-Key"
 
-#: Headers of every call besides the key. Compression is not asked for: answers are a hundred bytes long,
-#: and a small compressed answer that grows without end when it is read is not worth the risk.
-HEADERS: Mapping[str, str] = {
-    "Content-Type": "application/json",
-    "Cache-Control": "no-cache",
-    "Accept": "application/json",
-    "Accept-Encoding": "identity",
-}
+HEADERS = JSON_HEADERS
 
 TEXT_TO_VIDEO_PATH = "/lumalabs-ai/v1/generate"
 IMAGE_TO_VIDEO_PATH = "/lumalabs-ai/v1/generateRequestFromImage"

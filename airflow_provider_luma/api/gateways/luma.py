@@ -17,7 +17,9 @@ from urllib.parse import quote
 from airflow_provider_luma.api.exchange import Answer, Call, Fault, HttpCall, Miss, json_object, miss, refusal
 from airflow_provider_luma.api.gateways.capabilities import Capability
 from airflow_provider_luma.api.gateways.reading import (
+    JSON_HEADERS,
     accepted_id,
+    asked_at,
     body_with,
     one_of,
     prompt_between,
@@ -56,12 +58,7 @@ CAPABILITIES = frozenset({Capability.LISTING, Capability.BALANCE, Capability.REF
 
 DEFAULT_HOST = "https://api.lumalabs.ai/dream-machine/v1"
 KEY_HEADER = "Authorization"
-HEADERS: Mapping[str, str] = {
-    "Content-Type": "application/json",
-    "Cache-Control": "no-cache",
-    "Accept": "application/json",
-    "Accept-Encoding": "identity",
-}
+HEADERS = JSON_HEADERS
 #: None: an id is a part of the address.
 STATUS_ID_FIELDS: tuple[str, ...] = ()
 
@@ -134,7 +131,7 @@ def read_submit(answer: Answer | Miss) -> str | Miss:
 def status_calls(request_id: str, status_id_field: str) -> dict[str, HttpCall]:
     """Return the one call by which a generation is asked about. It is free."""
     path = f"{LIST_PATH}/{quote(request_id, safe='')}"
-    return {status_id_field: HttpCall(Call.STATUS, path, None, method="GET")}
+    return asked_at(path, status_id_field)
 
 
 def read_status(answer: Answer | Miss, request_id: str) -> Generation | Miss:
@@ -157,7 +154,7 @@ def read_status(answer: Answer | Miss, request_id: str) -> Generation | Miss:
 
 def test_calls(request_id: str, status_id_field: str) -> dict[str, HttpCall]:
     """Return the call that a test of the connection makes: what is left of the credits."""
-    return {status_id_field: HttpCall(Call.STATUS, CREDITS_PATH, None, method="GET")}
+    return asked_at(CREDITS_PATH, status_id_field)
 
 
 def read_test(answer: Answer | Miss, request_id: str) -> Account | Generation | Miss:

@@ -14,7 +14,9 @@ from urllib.parse import quote
 from airflow_provider_luma.api.exchange import Answer, Call, Fault, HttpCall, Miss, json_object, miss, refusal
 from airflow_provider_luma.api.gateways.capabilities import Capability
 from airflow_provider_luma.api.gateways.reading import (
+    JSON_HEADERS,
     accepted_id,
+    asked_at,
     body_with,
     first_address,
     one_of,
@@ -52,12 +54,7 @@ CAPABILITIES = frozenset({Capability.FAILURE_CODES, Capability.FRESH_ADDRESSES})
 
 DEFAULT_HOST = "https://agents.lumalabs.ai/v1"
 KEY_HEADER = "Authorization"
-HEADERS: Mapping[str, str] = {
-    "Content-Type": "application/json",
-    "Cache-Control": "no-cache",
-    "Accept": "application/json",
-    "Accept-Encoding": "identity",
-}
+HEADERS = JSON_HEADERS
 #: None: an id is a part of the address.
 STATUS_ID_FIELDS: tuple[str, ...] = ()
 
@@ -153,7 +150,7 @@ def read_submit(answer: Answer | Miss) -> str | Miss:
 def status_calls(request_id: str, status_id_field: str) -> dict[str, HttpCall]:
     """Return the one call by which a generation is asked about. It is free."""
     path = f"{GENERATIONS_PATH}/{quote(request_id, safe='')}"
-    return {status_id_field: HttpCall(Call.STATUS, path, None, method="GET")}
+    return asked_at(path, status_id_field)
 
 
 def read_status(answer: Answer | Miss, request_id: str) -> Generation | Miss:
@@ -182,7 +179,7 @@ def _video_of(output: Any) -> Any:
 
 def test_calls(request_id: str, status_id_field: str) -> dict[str, HttpCall]:
     """Return the call that a test of the connection makes: a list of files, be it empty. It is free."""
-    return {status_id_field: HttpCall(Call.STATUS, FILES_PATH, None, method="GET")}
+    return asked_at(FILES_PATH, status_id_field)
 
 
 def read_test(answer: Answer | Miss, request_id: str) -> Account | Generation | Miss:

@@ -15,8 +15,10 @@ from urllib.parse import quote
 
 from airflow_provider_luma.api.exchange import Answer, Call, HttpCall, Miss, json_object, refusal
 from airflow_provider_luma.api.gateways.reading import (
+    JSON_HEADERS,
     WORDS,
     accepted_id,
+    asked_at,
     body_with,
     first_address,
     one_of,
@@ -58,12 +60,7 @@ CAPABILITIES: frozenset[Capability] = frozenset()
 
 DEFAULT_HOST = "https://gateway.pixazo.ai"
 KEY_HEADER = "Ocp-Apim-Subscription-Key"
-HEADERS: Mapping[str, str] = {
-    "Content-Type": "application/json",
-    "Cache-Control": "no-cache",
-    "Accept": "application/json",
-    "Accept-Encoding": "identity",
-}
+HEADERS = JSON_HEADERS
 #: None: an id is a part of the address.
 STATUS_ID_FIELDS: tuple[str, ...] = ()
 
@@ -154,7 +151,7 @@ def _status_path(request_id: str) -> str:
 
 def status_calls(request_id: str, status_id_field: str) -> dict[str, HttpCall]:
     """Return the one call by which a generation is asked about. It is free."""
-    return {status_id_field: HttpCall(Call.STATUS, _status_path(request_id), None, method="GET")}
+    return asked_at(_status_path(request_id), status_id_field)
 
 
 def read_status(answer: Answer | Miss, request_id: str) -> Generation | Miss:

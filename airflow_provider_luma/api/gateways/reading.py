@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_luma.api.exchange import (
     MODERATION,
     Answer,
+    Call,
     Fault,
+    HttpCall,
     Miss,
     explanations,
     json_body,
@@ -38,6 +40,14 @@ if TYPE_CHECKING:
     from airflow_provider_luma.api.models import GenerationRequest
 
 
+#: Headers of every call besides the key. Compression is not asked for: answers are a hundred bytes long, and
+#: a small compressed answer that grows without end when it is read is not worth the risk.
+JSON_HEADERS: Mapping[str, str] = {
+    "Content-Type": "application/json",
+    "Cache-Control": "no-cache",
+    "Accept": "application/json",
+    "Accept-Encoding": "identity",
+}
 #: Words for a status that public clients of Appy Pie and Pixazo have seen, in lower case.
 WORDS: Mapping[str, GenerationStatus] = {
     **dict.fromkeys(
@@ -109,6 +119,11 @@ def _joined(fields: Mapping[str, Any], extra: Mapping[str, Any], at: str) -> dic
             joined[name] = value
     own = {name: value for name, value in joined.items() if value is not None}
     return own | {name: value for name, value in extra.items() if name not in fields}
+
+
+def asked_at(path: str, status_id_field: str) -> dict[str, HttpCall]:
+    """Return the one call of a gateway where an id is a part of the address: there is no field to choose."""
+    return {status_id_field: HttpCall(Call.STATUS, path, None, method="GET")}
 
 
 def accepted_id(answer: Answer | Miss, names: Iterable[str]) -> str | Miss:
