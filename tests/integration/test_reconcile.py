@@ -47,6 +47,8 @@ def at_lumas_own_door(connect: Callable[..., None], monkeypatch: pytest.MonkeyPa
     connect(gateway="luma", timeout=0.5, connect_timeout=0.5)
     monkeypatch.setattr("airflow_provider_luma.hooks.luma.LISTED_WITHIN", 0.3)
     monkeypatch.setattr("airflow_provider_luma.hooks.luma.LOOK_EVERY", 0.1)
+    monkeypatch.setattr("airflow_provider_luma.api.retry.BACKOFF_BASE", 0.02)
+    monkeypatch.setattr("airflow_provider_luma.api.retry.BACKOFF_CAP", 0.1)
 
 
 def operator(**fields: Any) -> LumaGenerateOperator:

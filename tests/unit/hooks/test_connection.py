@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 
 import pytest
 from airflow.models.connection import Connection as StoredConnection
@@ -53,6 +54,24 @@ class TestDefaults:
     @pytest.mark.parametrize("extra", [None, "", "  ", "{}"])
     def test_no_extra_is_no_extra(self, extra):
         assert settings_of(extra=extra) == settings_of()
+
+
+class TestTheAccount:
+    def test_is_another_with_another_key_host_or_gateway(self):
+        accounts = {
+            settings_of().account,
+            settings_of(password=f"{KEY}-rotated").account,
+            settings_of(host="https://elsewhere.example").account,
+            settings_of(extra='{"gateway": "luma"}').account,
+        }
+
+        assert len(accounts) == 4
+        assert settings_of(extra='{"timeout": 3}').account == settings_of().account
+
+    def test_gives_neither_key_nor_host_away(self):
+        account = settings_of(extra='{"gateway": "luma"}').account
+
+        assert re.fullmatch("luma:[0-9a-f]{16}", account)
 
 
 class TestTheKey:
