@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import shutil
-import signal
-import sys
 from typing import TYPE_CHECKING, Any
 
 from dev.airflow_rest import BrokenDag
-from dev.airflow_stack import AirflowStack, Interrupted, StackError
+from dev.airflow_stack import AirflowStack, StackError
+from dev.alone import alone
 from dev.places import CACHE, REPOSITORY
 
 if TYPE_CHECKING:
@@ -46,22 +44,11 @@ def alone_in_checkout(name: str, run: Callable[[], int]) -> int:
     An interruption, or a failure of the Airflow that it started, ends in a line on stderr and a code of its
     own.
     """
-    CACHE.mkdir(exist_ok=True)
-    with (CACHE / f"{name}.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"Another `make {name}` is running in this checkout.", file=sys.stderr)
-            return 1
-        try:
-            return run()
-        except KeyboardInterrupt as interruption:
-            print(
-                "\nInterrupted; everything that was started is stopped. "
-                "A generation that the real gateway has accepted goes on there.",
-                file=sys.stderr,
-            )
-            return 128 + (interruption.signum if isinstance(interruption, Interrupted) else signal.SIGINT)
-        except (StackError, BrokenDag, TimeoutError) as error:
-            print(f"\n`make {name}` failed: {error}", file=sys.stderr)
-            return 1
+    return alone(
+        name,
+        run,
+        called=f"`make {name}`",
+        failed=f"`make {name}`",
+        interrupted=" A generation that the real gateway has accepted goes on there.",
+        failures=(StackError, BrokenDag, TimeoutError),
+    )

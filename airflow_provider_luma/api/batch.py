@@ -25,6 +25,7 @@ from airflow_provider_luma.api.submission import (
     SubmitRecord,
     decide_by,
     fingerprint_of,
+    gateway_of,
     read_record,
 )
 from airflow_provider_luma.api.text import one_line, quoted_prompt
@@ -265,8 +266,7 @@ class Ledger:
         number = self._page_of.get(key)
         if number is None:
             return Submit()
-        gateway = (self.account or DEFAULT_GATEWAY).partition(":")[0]
-        record = self._pages[number][key]
+        record, gateway = self._pages[number][key], gateway_of(self.account)
         return decide_by(record, fingerprint=None, max_tries=self.max_tries, gateway=gateway)
 
     def note(

@@ -190,13 +190,21 @@ def json_object(answer: Answer) -> dict[str, Any] | None:
     return body if isinstance(body, dict) else None
 
 
+def json_text(value: Any) -> str:
+    """Return a part of an answer as JSON; what is nested so deep that it could just be read, is empty."""
+    try:
+        return json.dumps(value, ensure_ascii=False)
+    except RecursionError:
+        return ""
+
+
 def explanations(body: dict[str, Any], answer: Answer) -> list[str]:
     """Return what the gateway explains: the documented ``error`` first, then siblings' names for it."""
     found = []
     for name in ("error", "failure_reason", "reason", "message", "msg", "detail"):
         value = body.get(name)
         if isinstance(value, (dict, list)) and value:
-            value = json.dumps(value, ensure_ascii=False)
+            value = json_text(value)
         if isinstance(value, str) and value.strip():
             found.append(answer.without_secret(value))
     return found

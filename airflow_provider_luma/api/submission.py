@@ -45,6 +45,11 @@ class Phase(StrEnum):
     FAILED = "failed"
 
 
+def gateway_of(account: str | None) -> str:
+    """Return the name of an account's gateway. Releases that did not note it knew one."""
+    return DEFAULT_GATEWAY if account is None else account.partition(":")[0]
+
+
 @dataclass(frozen=True)
 class SubmitRecord:
     """
@@ -73,10 +78,8 @@ class SubmitRecord:
     @property
     def gateway(self) -> str | None:
         """The name of the gateway that it was for; ``None`` if a person entered the record."""
-        if self.account is not None:
-            return self.account.partition(":")[0]
-        # Releases that did not note it knew one.
-        return None if self.max_tries is None else DEFAULT_GATEWAY
+        entered = self.account is None and self.max_tries is None
+        return None if entered else gateway_of(self.account)
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as the store keeps it."""

@@ -107,8 +107,8 @@ class LumaHook(HttpHook):
         self.last_submitted: str | None = None
         #: Epoch seconds at which the last POST of :meth:`generate` was about to be sent.
         self.last_sent_at: float | None = None
-        #: Whether that POST may have been delivered and has had no definite answer.
-        self.in_doubt = False
+        #: The session of a POST that may have been delivered and was not refused.
+        self._flight: LumaSession | None = None
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
@@ -249,26 +249,23 @@ class LumaHook(HttpHook):
         self.check(request)
         gateway = self.settings.gateway
         call = gateway.submit_call(request)
-        #: The session of a POST that may have been delivered and has no definite answer yet.
-        flight: LumaSession | None = None
 
         def once() -> str | Miss:
-            nonlocal flight
             self._take_turn(Call.GENERATE)
             # A connection of its own: a kept-alive one that went stale would look like a lost answer.
             with LumaSession(settings, "task") as session:
                 if before_send is not None:
                     before_send()
                 self.last_sent_at = time.time()
-                flight, self.in_doubt = session, True
+                self._flight = session
                 seen = gateway.read_submit(session.exchange(call))
                 if isinstance(seen, str):
-                    self.last_submitted, self.in_doubt = seen, False
+                    self.last_submitted = seen
                 elif not self._is_unknown(seen):
-                    flight, self.in_doubt = None, False
+                    self._flight = None
                 return seen
 
-        self.last_submitted, self.in_doubt = None, False
+        self.last_submitted = self._flight = None
         try:
             seen, tries = self._sent(Call.GENERATE, once)
             if isinstance(seen, Miss):
@@ -295,7 +292,7 @@ class LumaHook(HttpHook):
                     money="The generation is running and is paid for.",
                     next_step="Wait for it with a LumaStatusSensor and this id; do not submit again.",
                 ) from interruption
-            if flight is not None and flight.watch.connected:
+            if self.in_doubt:
                 raise LumaSubmitOutcomeUnknown(
                     f"Submitting a generation was interrupted by {name} after the request may have been "
                     "sent and before its answer was read.",
@@ -315,6 +312,12 @@ class LumaHook(HttpHook):
         :raises LumaConfigurationError: the connection cannot be used.
         """
         check(self.settings.gateway, request)
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the last POST of :meth:`generate` may have been delivered, and no answer settled it."""
+        flight = self._flight
+        return self.last_submitted is None and flight is not None and flight.watch.connected
 
     def estimate(self, *requests: GenerationRequest) -> Cost | None:
         """

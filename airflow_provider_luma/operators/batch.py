@@ -293,45 +293,33 @@ class LumaGenerateBatchOperator(WithLineage, BaseOperator):
         )
         fresh, cleared = submitter.sort(slots)
         try:
-            self._submit_sorted(slots, fresh, cleared, records, crew, keeper, submitter)
+            strict = self.fail_on == "any" and not any(slot.maybe_paid for slot in slots)
+            refuse_what_cannot_be(fresh, crew.hook.check, strict=strict)
+            fresh = [slot for slot in fresh if slot.request is not None]
+            known = [slot for slot in slots if slot.status is BatchStatus.PENDING]
+            if known:
+                self.log.info(
+                    "%d requests were submitted by an earlier try; nothing is sent for them.", len(known)
+                )
+                self._look(crew, known, out_of_time=False)
+                # Under this try's number, or a retry would take itself for the clear that this one may be.
+                records.write_ids([])
+            failed = [slot for slot in cleared if slot.status is BatchStatus.FAILED]
+            if (fresh or failed) and not self._may_be_sent(slots, crew.hook, fresh):
+                return
+            for slot in failed:
+                self.log.warning(
+                    "Request %s, submitted before this task was cleared, has failed. A new one is submitted, "
+                    "which is a new charge.",
+                    slot.request_id,
+                )
+                slot.request_id, slot.error, slot.status = None, None, BatchStatus.NOT_SUBMITTED
+                fresh.append(slot)
+            if keeper is not None and fresh:
+                self._check(crew, keeper, fresh)
+            submitter.submit(fresh, slots)
         finally:
             submitter.keep_doubts(slots)
-
-    def _submit_sorted(
-        self,
-        slots: list[Slot],
-        fresh: list[Slot],
-        cleared: list[Slot],
-        records: BatchRecords,
-        crew: Crew,
-        keeper: VideoKeeper | None,
-        submitter: Submitter,
-    ) -> None:
-        strict = self.fail_on == "any" and not any(slot.maybe_paid for slot in slots)
-        refuse_what_cannot_be(fresh, crew.hook.check, strict=strict)
-        fresh = [slot for slot in fresh if slot.request is not None]
-        known = [slot for slot in slots if slot.status is BatchStatus.PENDING]
-        if known:
-            self.log.info(
-                "%d requests were submitted by an earlier try; nothing is sent for them.", len(known)
-            )
-            self._look(crew, known, out_of_time=False)
-            # Under this try's number, or a retry would take itself for the clear that this one may be.
-            records.write_ids([])
-        failed = [slot for slot in cleared if slot.status is BatchStatus.FAILED]
-        if (fresh or failed) and not self._may_be_sent(slots, crew.hook, fresh):
-            return
-        for slot in failed:
-            self.log.warning(
-                "Request %s, submitted before this task was cleared, has failed. A new one is submitted, "
-                "which is a new charge.",
-                slot.request_id,
-            )
-            slot.request_id, slot.error, slot.status = None, None, BatchStatus.NOT_SUBMITTED
-            fresh.append(slot)
-        if keeper is not None and fresh:
-            self._check(crew, keeper, fresh)
-        submitter.submit(fresh, slots)
 
     def _may_be_sent(self, slots: Sequence[Slot], hook: LumaHook, fresh: Sequence[Slot]) -> bool:
         """

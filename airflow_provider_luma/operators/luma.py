@@ -612,7 +612,7 @@ class LumaGenerateOperator(WithLineage, BaseOperator):
             ) from interruption
         if isinstance(verdict, Found):
             (request_id,) = verdict.request_ids
-            hook.last_submitted, hook.in_doubt = request_id, False
+            hook.last_submitted = request_id
             return request_id
         if isinstance(verdict, NotListed):
             raise stays_unknown(

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import tenacity
 
 from airflow_provider_luma.api.cost import Cost, amount_of
-from airflow_provider_luma.api.gateways import DEFAULT_GATEWAY
-from airflow_provider_luma.api.submission import Phase, SubmitRecord, decide, read_record
+from airflow_provider_luma.api.submission import Phase, SubmitRecord, decide, gateway_of, read_record
 from airflow_provider_luma.exceptions import LumaConfigurationError, LumaMaxCostExceeded
 from airflow_provider_luma.version_compat import NEVER_EXPIRE
 
@@ -217,17 +216,17 @@ class Record:
         earlier = None if stored is None else read_record(stored)
         if earlier is not None and earlier.request_id is not None:
             self.earlier_ids = {earlier.request_id}
-        gateway = (self._account or DEFAULT_GATEWAY).partition(":")[0]
+        gateway = gateway_of(self._account)
         return decide(stored, fingerprint=self.fingerprint, max_tries=self._max_tries, gateway=gateway)
 
     def send_again(self, earlier: OutcomeUnknown) -> None:
         """Note that what an earlier try has sent was not accepted, as the gateway's list says."""
         self.first_sent_at, self.sends = earlier.at, earlier.sends + 1
 
-    def leave(self, elsewhere: Elsewhere) -> None:
+    def leave(self, decision: Elsewhere) -> None:
         """Store that the generation is at another gateway: a clear is to look there first."""
-        self._account = elsewhere.account
-        self.write_id(Phase.SUBMITTED, elsewhere.request_id)
+        self._account = decision.account
+        self.write_id(Phase.SUBMITTED, decision.request_id)
 
     def taken_over(self) -> str | None:
         """Return the id that an earlier process of this try has stored, and go on with its record."""

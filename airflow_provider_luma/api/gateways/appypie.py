@@ -25,8 +25,6 @@ from airflow_provider_luma.api.exchange import (
     json_body,
     json_object,
     miss,
-    no_address,
-    reason_of,
     refusal,
 )
 from airflow_provider_luma.api.gateways.reading import (
@@ -34,15 +32,16 @@ from airflow_provider_luma.api.gateways.reading import (
     WORDS,
     accepted_id,
     address_of,
+    another,
     body_with,
     cause_of,
+    why_no_video,
 )
 from airflow_provider_luma.api.models import (
     DEFAULT_ASPECT_RATIO,
     Generation,
     GenerationRequest,
     GenerationStatus,
-    usable_request_id,
 )
 from airflow_provider_luma.api.text import one_line
 from airflow_provider_luma.exceptions import LumaInvalidRequest
@@ -132,8 +131,8 @@ def read_status(answer: Answer | Miss, request_id: str) -> Generation | Miss:
             return miss(Fault.UNUSABLE, answer, f"answered HTTP {answer.status} without a JSON object")
     elif not (answer.status == 404 and body is not None and _class_of(word) is GenerationStatus.NOT_FOUND):
         return refusal(answer)
-    if _names_another(body, request_id):
-        return miss(Fault.UNUSABLE, answer, "answered about another request id than the one asked about")
+    if (fault := another(body, answer, request_id, _ID_NAMES)) is not None:
+        return fault
     url = body.get("video_url")
     video_url = address_of(url, answer)
     status = _class_of(word)
@@ -143,23 +142,14 @@ def read_status(answer: Answer | Miss, request_id: str) -> Generation | Miss:
         elif not body.get("error"):
             # {"msg": "Image Getting Created"} and its like: accepted, nothing to say yet.
             status = GenerationStatus.PENDING if body.get("msg") else GenerationStatus.UNKNOWN
-    if status is GenerationStatus.COMPLETED:
-        reason = None if video_url is not None else no_address(url, answer)
-    else:
-        reason = None if status is GenerationStatus.PENDING else reason_of(body, answer)
     return Generation(
         request_id=request_id,
         status=status,
         raw_status=word,
         video_url=video_url,
-        reason=reason,
+        reason=why_no_video(status, video_url, url, body, answer),
         cause=cause_of(status, body, answer),
     )
-
-
-def _names_another(body: dict[str, Any], request_id: str) -> bool:
-    named = (usable_request_id(body.get(field)) for field in _ID_NAMES)
-    return any(found is not None and found != request_id for found in named)
 
 
 def _word(body: dict[str, Any] | None, answer: Answer) -> str:

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from airflow_provider_luma.api.exchange import Answer, Call, Fault, HttpCall, Miss, json_object, miss, refusal
+from airflow_provider_luma.api.exchange import Answer, Call, Fault, HttpCall, Miss, miss
 from airflow_provider_luma.api.gateways.capabilities import Capability
 from airflow_provider_luma.api.gateways.reading import (
     JSON_HEADERS,
@@ -25,6 +25,7 @@ from airflow_provider_luma.api.gateways.reading import (
     prompt_between,
     seen,
     status_body,
+    told,
 )
 from airflow_provider_luma.api.models import GenerationStatus, is_web_address, usable_request_id
 from airflow_provider_luma.api.probe import Account
@@ -130,8 +131,7 @@ def read_submit(answer: Answer | Miss) -> str | Miss:
 
 def status_calls(request_id: str, status_id_field: str) -> dict[str, HttpCall]:
     """Return the one call by which a generation is asked about. It is free."""
-    path = f"{LIST_PATH}/{quote(request_id, safe='')}"
-    return asked_at(path, status_id_field)
+    return asked_at(f"{LIST_PATH}/{quote(request_id, safe='')}", status_id_field)
 
 
 def read_status(answer: Answer | Miss, request_id: str) -> Generation | Miss:
@@ -159,13 +159,13 @@ def test_calls(request_id: str, status_id_field: str) -> dict[str, HttpCall]:
 
 def read_test(answer: Answer | Miss, request_id: str) -> Account | Generation | Miss:
     """Return what the answer to it says."""
-    if isinstance(answer, Miss):
-        return answer
-    if answer.status != 200:
-        return refusal(answer)
-    balance = (json_object(answer) or {}).get("credit_balance")
+    read = told(answer)
+    if isinstance(read, Miss):
+        return read
+    body, whole = read
+    balance = body.get("credit_balance")
     if isinstance(balance, bool) or not isinstance(balance, (int, float)) or not abs(balance) < _MOST_CENTS:
-        return miss(Fault.UNUSABLE, answer, "answered without a balance")
+        return miss(Fault.UNUSABLE, whole, "answered without a balance")
     return Account(f"{balance / 100:,.2f} USD")
 
 
@@ -176,19 +176,18 @@ def list_call(offset: int) -> HttpCall:
 
 def read_list(answer: Answer | Miss) -> Page | Miss:
     """Return a page of the list, or the fault."""
-    if isinstance(answer, Miss):
-        return answer
-    if answer.status != 200:
-        return refusal(answer)
-    body = json_object(answer) or {}
+    read = told(answer)
+    if isinstance(read, Miss):
+        return read
+    body, whole = read
     listed, more = body.get("generations"), body.get("has_more")
     if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
-        return miss(Fault.UNUSABLE, answer, "answered without a list of generations")
+        return miss(Fault.UNUSABLE, whole, "answered without a list of generations")
     entries = []
     for one in listed:
         request_id = usable_request_id(one.get("id"))
-        if request_id is None or answer.gives_away(request_id):
-            return miss(Fault.UNUSABLE, answer, "answered with a list that holds no usable id")
+        if request_id is None or whole.gives_away(request_id):
+            return miss(Fault.UNUSABLE, whole, "answered with a list that holds no usable id")
         entries.append(Listed(request_id, _moment(one.get("created_at")), one))
     return Page(entries, is_last=more is False or (not listed and more is None))
 

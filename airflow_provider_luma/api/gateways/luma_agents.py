@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from airflow_provider_luma.api.exchange import Answer, Call, Fault, HttpCall, Miss, json_object, miss, refusal
+from airflow_provider_luma.api.exchange import Answer, Call, Fault, HttpCall, Miss, miss
 from airflow_provider_luma.api.gateways.capabilities import Capability
 from airflow_provider_luma.api.gateways.reading import (
     JSON_HEADERS,
@@ -23,6 +23,7 @@ from airflow_provider_luma.api.gateways.reading import (
     prompt_between,
     seen,
     status_body,
+    told,
 )
 from airflow_provider_luma.api.models import Cause, GenerationStatus, is_web_address
 from airflow_provider_luma.api.probe import Account
@@ -103,7 +104,9 @@ def check(request: GenerationRequest) -> None:
         for name in ("loop", "start_frame", "image_url", "end_frame"):
             if getattr(request, name):
                 raise LumaInvalidRequest(f"{name} excludes a duration of 10s at {TITLE}.")
-    earlier = [frame for frame in (request.start_frame, request.end_frame) if frame and not _is_image(frame)]
+    earlier = [
+        frame for frame in (request.start_frame, request.end_frame) if frame and not is_web_address(frame)
+    ]
     if earlier and len(_frames(request)) > 1:
         raise LumaInvalidRequest(
             f"A frame of an earlier generation excludes another frame at {TITLE}: leave one of start_frame "
@@ -132,14 +135,10 @@ def submit_call(request: GenerationRequest) -> HttpCall:
 def _frames(request: GenerationRequest) -> dict[str, dict[str, str]]:
     frames = {"start_frame": request.image_url or request.start_frame, "end_frame": request.end_frame}
     return {
-        name: {"url" if _is_image(frame) else "generation_id": frame}
+        name: {"url" if is_web_address(frame) else "generation_id": frame}
         for name, frame in frames.items()
         if frame is not None
     }
-
-
-def _is_image(frame: str) -> bool:
-    return is_web_address(frame)
 
 
 def read_submit(answer: Answer | Miss) -> str | Miss:
@@ -149,8 +148,7 @@ def read_submit(answer: Answer | Miss) -> str | Miss:
 
 def status_calls(request_id: str, status_id_field: str) -> dict[str, HttpCall]:
     """Return the one call by which a generation is asked about. It is free."""
-    path = f"{GENERATIONS_PATH}/{quote(request_id, safe='')}"
-    return asked_at(path, status_id_field)
+    return asked_at(f"{GENERATIONS_PATH}/{quote(request_id, safe='')}", status_id_field)
 
 
 def read_status(answer: Answer | Miss, request_id: str) -> Generation | Miss:
@@ -184,11 +182,10 @@ def test_calls(request_id: str, status_id_field: str) -> dict[str, HttpCall]:
 
 def read_test(answer: Answer | Miss, request_id: str) -> Account | Generation | Miss:
     """Return what the answer to it says."""
-    if isinstance(answer, Miss):
-        return answer
-    if answer.status != 200:
-        return refusal(answer)
-    body = json_object(answer) or {}
+    read = told(answer)
+    if isinstance(read, Miss):
+        return read
+    body, whole = read
     if not isinstance(body.get("data"), list) or not isinstance(body.get("has_more"), bool):
-        return miss(Fault.UNUSABLE, answer, "answered without a list of files")
+        return miss(Fault.UNUSABLE, whole, "answered without a list of files")
     return Account()

@@ -167,10 +167,24 @@ def status_body(
         return refusal(answer)
     if body is None:
         return miss(Fault.UNUSABLE, answer, f"answered HTTP {answer.status} without a JSON object")
+    return another(body, answer, request_id, id_names) or (body, answer)
+
+
+def another(body: dict[str, Any], answer: Answer, request_id: str, id_names: Iterable[str]) -> Miss | None:
+    """Return the fault of an answer that names another generation than the one that was asked about."""
     named = (usable_request_id(body.get(name)) for name in id_names)
     if any(found not in (None, request_id) for found in named):
         return miss(Fault.UNUSABLE, answer, "answered about another request id than the one asked about")
-    return body, answer
+    return None
+
+
+def told(answer: Answer | Miss) -> tuple[dict[str, Any], Answer] | Miss:
+    """Return the JSON object of an answer to a question about the account, and that answer; or the fault."""
+    if isinstance(answer, Miss):
+        return answer
+    if answer.status != 200:
+        return refusal(answer)
+    return json_object(answer) or {}, answer
 
 
 def seen(
@@ -196,22 +210,26 @@ def seen(
     """
     said = one_line(answer.without_secret(word), 60) if isinstance(word, str) else ""
     status = words.get(said.casefold(), GenerationStatus.UNKNOWN)
-    reason = None
     video_url = address_of(url, answer) if status is GenerationStatus.COMPLETED else None
-    if status is GenerationStatus.COMPLETED and video_url is None:
-        reason = no_address(url, answer)
-    elif status not in (GenerationStatus.COMPLETED, GenerationStatus.PENDING):
-        reason = reason_of(body, answer)
     failed = status is GenerationStatus.FAILED
     return Generation(
         request_id=request_id,
         status=status,
         raw_status=said,
         video_url=video_url,
-        reason=reason,
+        reason=why_no_video(status, video_url, url, body, answer),
         cause=cause if cause is not None and failed else cause_of(status, body, answer),
         refunded=refunded and failed,
     )
+
+
+def why_no_video(
+    status: GenerationStatus, video_url: str | None, url: Any, body: dict[str, Any], answer: Answer
+) -> str | None:
+    """Return what an answer says of why there is no video, where there should be one, or will be none."""
+    if status is GenerationStatus.COMPLETED:
+        return None if video_url is not None else no_address(url, answer)
+    return None if status is GenerationStatus.PENDING else reason_of(body, answer)
 
 
 def first_address(candidates: Iterable[Any]) -> Any:
